@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vector vocabulary of AVX2 + FMA for the bodies in kernels/simd. Same names and meaning in every ISA folder.
+
+#ifndef BB_VEC_H
+#define BB_VEC_H
+
+#if !defined(__AVX2__) || !defined(__FMA__)
+#error "compiling avx2/vec.h without AVX2 and FMA"
+#endif
+
+#include <immintrin.h>
+
+#include "../common.h"
+
+#define BB_ISA_SUFFIX avx2
+#define BB_THIS_ISA   BB_ISA_AVX2
+enum { VL = 8 };
+typedef __m256 vf;
+typedef __m256i vi;
+
+BB_INLINE vi first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+
+BB_INLINE vf vload(const float *p) { return _mm256_loadu_ps(p); }
+BB_INLINE void vstore(float *p, vf x) { _mm256_storeu_ps(p, x); }
+// The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
+BB_INLINE vf vload_n(const float *p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+BB_INLINE void vstore_n(float *p, vf x, int n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
+BB_INLINE vf vbcast(const float *p) { return _mm256_broadcast_ss(p); }
+BB_INLINE vf vset1(float x) { return _mm256_set1_ps(x); }
+BB_INLINE vf vzero(void) { return _mm256_setzero_ps(); }
+BB_INLINE vf vadd(vf a, vf b) { return _mm256_add_ps(a, b); }
+BB_INLINE vf vsub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+BB_INLINE vf vmul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+BB_INLINE vf vdiv(vf a, vf b) { return _mm256_div_ps(a, b); }
+BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }    // a*b + c
+BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a*b
+// If either is NaN the result is b (NEON: NaN): write vmax(limit, x) to let a NaN of x through.
+BB_INLINE vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
+BB_INLINE vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
+BB_INLINE vf vand(vf a, vf mask) { return _mm256_and_ps(a, mask); }
+BB_INLINE vf vabs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+// a < b ? x : y
+BB_INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+BB_INLINE float vsum(vf a) {
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+BB_INLINE vi vloadi(const int *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+// Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
+BB_INLINE vf vperm(vf a, vi index) { return _mm256_permutevar8x32_ps(a, index); }
+BB_INLINE vf vperm2(vf a, vf b, vi index) {
+  const vf from_b = _mm256_castsi256_ps(_mm256_cmpgt_epi32(index, _mm256_set1_epi32(VL - 1)));
+  return _mm256_blendv_ps(vperm(a, index), vperm(b, index), from_b);
+}
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vector vocabulary of AVX-512 for the bodies in kernels/simd. Same names and meaning in every ISA folder.
+
+#ifndef BB_VEC_H
+#define BB_VEC_H
+
+#if !defined(__AVX512F__) || !defined(__AVX512VL__) || !defined(__AVX512DQ__) || !defined(__AVX512BW__)
+#error "compiling avx512/vec.h without AVX-512 F, VL, DQ, BW"
+#endif
+
+#include <immintrin.h>
+
+#include "../common.h"
+
+#define BB_ISA_SUFFIX avx512
+#define BB_THIS_ISA   BB_ISA_AVX512
+enum { VL = 16 };
+typedef __m512 vf;
+typedef __m512i vi;
+
+BB_INLINE vf vload(const float *p) { return _mm512_loadu_ps(p); }
+BB_INLINE void vstore(float *p, vf x) { _mm512_storeu_ps(p, x); }
+// The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
+BB_INLINE vf vload_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+BB_INLINE void vstore_n(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
+BB_INLINE vf vbcast(const float *p) { return _mm512_set1_ps(*p); }
+BB_INLINE vf vset1(float x) { return _mm512_set1_ps(x); }
+BB_INLINE vf vzero(void) { return _mm512_setzero_ps(); }
+BB_INLINE vf vadd(vf a, vf b) { return _mm512_add_ps(a, b); }
+BB_INLINE vf vsub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+BB_INLINE vf vmul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+BB_INLINE vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
+BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }    // a*b + c
+BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a*b
+// If either is NaN the result is b (NEON: NaN): write vmax(limit, x) to let a NaN of x through.
+BB_INLINE vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
+BB_INLINE vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
+BB_INLINE vf vand(vf a, vf mask) { return _mm512_and_ps(a, mask); }
+BB_INLINE vf vabs(vf a) { return _mm512_abs_ps(a); }
+// a < b ? x : y
+BB_INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+BB_INLINE float vsum(vf a) { return _mm512_reduce_add_ps(a); }
+BB_INLINE vi vloadi(const int *p) { return _mm512_loadu_si512(p); }
+// Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
+BB_INLINE vf vperm(vf a, vi index) { return _mm512_permutexvar_ps(index, a); }
+BB_INLINE vf vperm2(vf a, vf b, vi index) { return _mm512_permutex2var_ps(a, index, b); }
+
+#endif

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The public interface: ISA and machine, problems, maps and views, the registry, plans, the pool.
+//
+// Functions that can fail return bb_status, put their result through a pointer (NULL on failure) and say in *error what, where
+// and what was expected. Destroy functions accept NULL.
+
+#ifndef BB_H
+#define BB_H
+
+#include "kernel.h"
+#include "types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BB_VERSION "0.1.0"
+
+const char *bb_status_string(bb_status status);
+
+// ---- ISA and machine -----------------------------------------------------------------------------------------------
+
+// The strongest level that this CPU and OS support and this build contains, capped by the environment variable BB_ISA (a
+// level's name; it can only take away; an unknown name is ignored here and refused by the command line).
+bb_isa bb_isa_best(void);
+// Can code of this level run here, BB_ISA not considered?
+bool bb_isa_runs(bb_isa isa);
+// May a kernel of this level be used when the cap is `cap`?
+bool bb_isa_within(bb_isa isa, bb_isa cap);
+const char *bb_isa_name(bb_isa isa);
+bool bb_isa_parse(const char *name, bb_isa *isa);
+// Lanes per channel block of the level: 16, 8, 4; 1 for generic.
+int bb_isa_block(bb_isa isa);
+
+// Bytes; 0 = unknown. Plain data, so that a plan can be made for another machine.
+struct bb_machine {
+  size_t l1d, l2, l3;
+  int cores;                                                            // processors that this process may use
+  char cpu[64];                                                         // brand string, blanks squeezed
+  double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;  // of one core: constants of the cost models
+};
+const bb_machine *bb_machine_get(void);
+
+// ---- problems ------------------------------------------------------------------------------------------------------
+
+// BB_INVALID with a sentence if no implementation could do it: sizes, strides, dilations < 1, padding < 0 or >= the filter's
+// extent, channels not divisible by groups, P or Q that contradict the rest, byte counts that overflow.
+bb_status bb_problem_validate(const bb_problem *problem, bb_error *error);
+// Problem, then fused parts and views (shapes, maps, strides) against it.
+bb_status bb_task_validate(const bb_task *task, bb_error *error);
+
+// Text form of a convolution: benchdnn's grammar and defaults (dilation is written 0-based there), then optional fused parts:
+//   g1mb1ic64ih56oc64oh56kh3ph1n"resnet50.layer1.0.conv2*3" +bias+add+relu
+// Fused parts: +bias, +add (before the activation), +<activation>, +leaky_relu:0.1, +scale, +addafter, +second, +gap; in front
+// bn+relu+ style prologues are written as +pre_bn, +pre_relu, +pre_scale. name and count may be NULL.
+bb_status bb_conv_parse(const char *text, bb_task *task, char name[64], int *count, bb_error *error);
+// Canonical text of the problem and fused parts of any task (of other operations for people only); always NUL-terminated.
+// Returns the length that it would have, as snprintf.
+int bb_task_print(const bb_task *task, char *text, size_t size);
+
+const char *bb_op_name(bb_op op);
+const char *bb_act_name(bb_act act);  // "relu", "leaky_relu", ...
+const char *bb_alg_name(bb_alg alg);  // "direct", "wino43", ...
+
+// 2*MAC of the direct algorithm: taps on real pixels only / padding taps too.
+double bb_conv_flops_valid(const bb_conv *conv);
+double bb_conv_flops(const bb_conv *conv);
+// kappa*u*sqrt(L), L = terms*(1 + 1/8): an unblocked chain of `terms` fp32 FMAs on random data, kappa = 0.5 (0.21 observed).
+double bb_error_bound_direct(const bb_task *task, const bb_config *config);
+
+// Shape of the input and the output of a problem.
+void bb_problem_shape(const bb_problem *problem, int x[4], int y[4]);
+
+// ---- maps and views ------------------------------------------------------------------------------------------------
+
+// Channels in order, the last block padded. The map lives until the end of the process and is shared; NULL if out of memory.
+const bb_map *bb_map_identity(int channels, int block);
+// Parts one after the other, each padded to whole blocks: what a concatenation without copies looks like. Owned by the caller.
+bb_status bb_map_create(const int *part_channels, int parts, int block, bb_map **map);
+// From explicit lanes (blocks*block entries, copied).
+bb_status bb_map_create_lanes(const int *lane, int blocks, int block, bb_map **map);
+void bb_map_destroy(bb_map *map);
+bool bb_map_equal(const bb_map *a, const bb_map *b);
+
+// Dense view; strides of channel blocks that are a multiple of 4096 bytes are moved off it by one line (blocked layouts only).
+bb_view bb_view_dense(int N, int C, int H, int W, const bb_map *map);
+// Floats from the first to one past the last element of the view.
+size_t bb_view_size(const bb_view *view);
+// Offset in floats of a logical element.
+size_t bb_view_offset(const bb_view *view, int n, int c, int h, int w);
+bool bb_view_equal(const bb_view *a, const bb_view *b);
+
+// Plain copies between any two views of one shape, for tests, weights and tools: simple, not fast. y's empty lanes become 0.
+void bb_view_copy(const bb_view *x, const float *x_data, const bb_view *y, float *y_data);
+
+// Fills task->x, y, x2, y2 with the dense views in the kernel's layouts and identity maps.
+bb_status bb_task_views(bb_task *task, int x_block, int y_block);
+
+// ---- registry ------------------------------------------------------------------------------------------------------
+
+size_t bb_kernel_count(void);
+const bb_kernel *bb_kernel_at(size_t i);  // in order of preference
+const bb_kernel *bb_kernel_find(const char *name);
+
+// ---- pool ----------------------------------------------------------------------------------------------------------
+
+typedef struct bb_pool bb_pool;
+
+typedef struct bb_pool_options {
+  int threads;      // >= 1, the caller is thread 0
+  long spin_us;     // how long an idle worker spins before it sleeps; < 0 = for ever
+  const int *cpus;  // processors to pin to, one per thread; NULL = those of the inherited affinity mask in turn
+  bool pin;
+} bb_pool_options;
+
+typedef struct bb_pool_stats {
+  uint64_t runs, tiles, steals;
+  uint64_t idle_ns;
+} bb_pool_stats;
+
+// Workers that wait in the pool until it is destroyed. BB_NO_THREAD if one cannot be made (those made are joined).
+bb_status bb_pool_create(const bb_pool_options *options, bb_pool **pool, bb_error *error);
+void bb_pool_destroy(bb_pool *pool);
+int bb_pool_threads(const bb_pool *pool);  // 1 for NULL
+
+// Replaces
+//   for (size_t i = 0; i < n; i++) fn(context, i, i + 1, 0);
+// by calls fn(context, first, last, thread) on disjoint ranges that cover [0, n), each thread index at most once at a time.
+// Thread t starts on the t-th contiguous share, so that the same tiles go to the same core from run to run; idle threads steal
+// from the far end. Returns when all calls have. Workers run under the caller's floating-point control state. A NULL pool runs
+// inline. One caller at a time; not from inside fn. Allocates nothing, and makes no system call while workers spin.
+typedef void (*bb_pool_fn)(void *context, size_t first, size_t last, int thread);
+void bb_pool_run(bb_pool *pool, size_t n, bb_pool_fn fn, void *context);
+
+// Counts since creation or the last reset.
+void bb_pool_get_stats(const bb_pool *pool, int thread, bb_pool_stats *stats);
+void bb_pool_reset_stats(bb_pool *pool);
+
+// ---- plans ---------------------------------------------------------------------------------------------------------
+
+typedef struct bb_plan bb_plan;
+typedef struct bb_exec bb_exec;
+typedef struct bb_wisdom bb_wisdom;
+
+typedef enum bb_plan_mode { BB_PLAN_ESTIMATE, BB_PLAN_MEASURE } bb_plan_mode;
+
+typedef struct bb_plan_options {
+  bb_isa isa;               // cap
+  bb_alg alg;               // BB_ALG_AUTO = any
+  const bb_kernel *kernel;  // NULL = any; a kernel = this one or BB_UNSUPPORTED
+  const bb_config *config;  // NULL = chosen; otherwise as given (with kernel only)
+  bb_plan_mode mode;
+  bool cold;          // measure with weights that are in no cache
+  int threads;        // that the plan is made for; it runs on any number
+  bb_pool *pool;      // measure: runs on it
+  bb_wisdom *wisdom;  // NULL = none
+} bb_plan_options;
+
+// Picks kernel and config, packs the weights (its own copy). Immutable afterwards; one plan may run in several streams at once.
+// BB_UNSUPPORTED if no kernel within the options accepts the task.
+bb_status bb_plan_create(const bb_task *task, const bb_weights *weights, const bb_plan_options *options, bb_plan **plan,
+                         bb_error *error);
+void bb_plan_destroy(bb_plan *plan);
+const bb_task *bb_plan_task(const bb_plan *plan);
+const bb_kernel *bb_plan_kernel(const bb_plan *plan);
+const bb_config *bb_plan_config(const bb_plan *plan);
+size_t bb_plan_packed_bytes(const bb_plan *plan);
+const float *bb_plan_packed(const bb_plan *plan);
+bb_workspace bb_plan_workspace(const bb_plan *plan, int threads);
+
+// The first kernel of the registry within the options that accepts; NULL if none. Packs and allocates nothing.
+const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *options, bb_config *config);
+
+// Workspace of one stream of executions, large enough for each of the plans on `threads` threads.
+bb_status bb_exec_create(const bb_plan *const *plans, size_t count, int threads, bb_exec **exec);
+void bb_exec_destroy(bb_exec *exec);
+size_t bb_exec_bytes(const bb_exec *exec);
+
+// Computes y. Allocates nothing and never fails on valid input; pool must not have more threads than exec was made for.
+void bb_plan_run(const bb_plan *plan, bb_exec *exec, bb_pool *pool, const bb_io *io);
+// The same, one stage: for per-stage times. Stages must run in order.
+size_t bb_plan_stages(const bb_plan *plan);
+void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool *pool, const bb_io *io);
+
+// Line-oriented text keyed by CPU, ISA, threads, cache mode, problem, fused parts and kernel-set version. A file that is
+// damaged or of another version is BB_IO or BB_INVALID with a sentence and is not trusted; entries of another CPU are kept and
+// not used.
+bb_status bb_wisdom_create(bb_wisdom **wisdom);
+bb_status bb_wisdom_load(bb_wisdom *wisdom, const char *path, bb_error *error);
+bb_status bb_wisdom_save(const bb_wisdom *wisdom, const char *path, bb_error *error);  // written beside, then renamed
+void bb_wisdom_destroy(bb_wisdom *wisdom);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Small helpers, static inline only: safe to include in a unit built for any ISA.
+
+#ifndef BB_COMMON_H
+#define BB_COMMON_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BB_INLINE       static inline __attribute__((always_inline, unused))
+#define BB_COUNT(array) (sizeof(array) / sizeof *(array))
+
+BB_INLINE int bb_min(int a, int b) { return a < b ? a : b; }
+BB_INLINE int bb_max(int a, int b) { return a > b ? a : b; }
+BB_INLINE int bb_ceil_div(int a, int b) { return (a + b - 1) / b; }
+BB_INLINE int bb_round_up(int a, int b) { return bb_ceil_div(a, b) * b; }
+BB_INLINE size_t bb_align_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// First output index whose input index out*stride - pad + tap*dil is >= 0.
+BB_INLINE int bb_first_valid(int tap, int dil, int pad, int stride) {
+  const int d = pad - tap * dil;
+  return d > 0 ? bb_ceil_div(d, stride) : 0;
+}
+
+// One past the last output index (<= out) whose input index is < in; may be below bb_first_valid: then the tap meets no pixel.
+BB_INLINE int bb_end_valid(int tap, int dil, int pad, int stride, int in, int out) {
+  const int d = in - 1 + pad - tap * dil;
+  return d < 0 ? 0 : bb_min(out, d / stride + 1);
+}
+
+#endif
