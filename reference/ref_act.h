@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How an error passes through an activation; shared by the files of reference/.
+
+#ifndef BB_REF_ACT_H
+#define BB_REF_ACT_H
+
+#include "../kernels/types.h"
+
+// Magnitude (see ref.h) of act(x), where x has magnitude m: the steepest slope of act times m, and for functions that kernels
+// round by themselves twice the result: 4 ulp <= 8 * 2^-24 |result| = 4 * 2^-24 * 2 |result|.
+double bb_ref_act_magnitude(bb_act act, double alpha, double x, double m);
+
+#endif
