@@ -40,6 +40,21 @@ BB_INLINE vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
 BB_INLINE vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
 BB_INLINE vf vand(vf a, vf mask) { return _mm256_and_ps(a, mask); }
 BB_INLINE vf vabs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+BB_INLINE vf vcopysign(vf a, vf sign) {
+  const vf minus = _mm256_set1_ps(-0.0f);
+  return _mm256_or_ps(_mm256_andnot_ps(minus, a), _mm256_and_ps(minus, sign));
+}
+// To the nearest integer, ties to even.
+BB_INLINE vf vround(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// 2^n and a * 2^n for integers n: -126 <= n <= 127, |n| <= 252; the latter overflows and underflows as a multiplication does.
+BB_INLINE vf pow2_of_int(vi n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+BB_INLINE vf vpow2(vf n) { return pow2_of_int(_mm256_cvtps_epi32(n)); }
+BB_INLINE vf vldexp(vf a, vf n) {
+  const vi i = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(i, 1);
+  return vmul(vmul(a, pow2_of_int(half)), pow2_of_int(_mm256_sub_epi32(i, half)));
+}
 // a < b ? x : y
 BB_INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 BB_INLINE float vsum(vf a) {
@@ -48,6 +63,10 @@ BB_INLINE float vsum(vf a) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 BB_INLINE vi vloadi(const int *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+// All bits set in the lanes whose channel is not -1 (see bb_map.lane).
+BB_INLINE vf vlanes_used(const int *lane) {
+  return _mm256_castsi256_ps(_mm256_cmpgt_epi32(vloadi(lane), _mm256_set1_epi32(-1)));
+}
 // Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
 BB_INLINE vf vperm(vf a, vi index) { return _mm256_permutevar8x32_ps(a, index); }
 BB_INLINE vf vperm2(vf a, vf b, vi index) {

@@ -38,10 +38,23 @@ BB_INLINE vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
 BB_INLINE vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
 BB_INLINE vf vand(vf a, vf mask) { return _mm512_and_ps(a, mask); }
 BB_INLINE vf vabs(vf a) { return _mm512_abs_ps(a); }
+BB_INLINE vf vcopysign(vf a, vf sign) {
+  const __m512i minus = _mm512_set1_epi32(INT32_MIN);
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(minus, _mm512_castps_si512(sign), _mm512_castps_si512(a), 0xca));
+}
+// To the nearest integer, ties to even.
+BB_INLINE vf vround(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+// 2^n and a * 2^n for integers n: -126 <= n <= 127, |n| <= 252; the latter overflows and underflows as a multiplication does.
+BB_INLINE vf vpow2(vf n) { return _mm512_scalef_ps(_mm512_set1_ps(1), n); }
+BB_INLINE vf vldexp(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 // a < b ? x : y
 BB_INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 BB_INLINE float vsum(vf a) { return _mm512_reduce_add_ps(a); }
 BB_INLINE vi vloadi(const int *p) { return _mm512_loadu_si512(p); }
+// All bits set in the lanes whose channel is not -1 (see bb_map.lane).
+BB_INLINE vf vlanes_used(const int *lane) {
+  return _mm512_castsi512_ps(_mm512_movm_epi32(_mm512_cmpge_epi32_mask(vloadi(lane), _mm512_setzero_si512())));
+}
 // Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
 BB_INLINE vf vperm(vf a, vi index) { return _mm512_permutexvar_ps(index, a); }
 BB_INLINE vf vperm2(vf a, vf b, vi index) { return _mm512_permutex2var_ps(a, index, b); }

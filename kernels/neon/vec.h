@@ -48,10 +48,22 @@ BB_INLINE vf vand(vf a, vf mask) {
   return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(mask)));
 }
 BB_INLINE vf vabs(vf a) { return vabsq_f32(a); }
+BB_INLINE vf vcopysign(vf a, vf sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }
+// To the nearest integer, ties to even.
+BB_INLINE vf vround(vf a) { return vrndnq_f32(a); }
+// 2^n and a * 2^n for integers n: -126 <= n <= 127, |n| <= 252; the latter overflows and underflows as a multiplication does.
+BB_INLINE vf pow2_of_int(vi n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
+BB_INLINE vf vpow2(vf n) { return pow2_of_int(vcvtq_s32_f32(n)); }
+BB_INLINE vf vldexp(vf a, vf n) {
+  const vi i = vcvtq_s32_f32(n), half = vshrq_n_s32(i, 1);
+  return vmul(vmul(a, pow2_of_int(half)), pow2_of_int(vsubq_s32(i, half)));
+}
 // a < b ? x : y
 BB_INLINE vf vselect_lt(vf a, vf b, vf x, vf y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
 BB_INLINE float vsum(vf a) { return vaddvq_f32(a); }
 BB_INLINE vi vloadi(const int *p) { return vld1q_s32(p); }
+// All bits set in the lanes whose channel is not -1 (see bb_map.lane).
+BB_INLINE vf vlanes_used(const int *lane) { return vreinterpretq_f32_u32(vcgezq_s32(vloadi(lane))); }
 // Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
 BB_INLINE uint8x16_t byte_index(vi index) {
   const uint32x4_t first = vmulq_n_u32(vreinterpretq_u32_s32(index), 0x04040404u);
