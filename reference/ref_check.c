@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Data, expectation, verdict. The criteria are those of the error study in the header's comment: kappa = 0.5 lies in the bound
+// that the caller passes, 15 and 4 here are the factors that a maximum and a single output need over it.
+
+#include "ref_check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ref.h"
+
+static const double u = 0x1p-24;
+
+// ---- random numbers ------------------------------------------------------------------------------------------------
+
+static uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+uint64_t bb_ref_random(uint64_t seed, uint64_t stream, uint64_t index) {
+  const uint64_t golden = 0x9e3779b97f4a7c15u;
+  return mix(mix(seed + golden * (stream + 1)) + golden * (index + 1));
+}
+
+// Integer in [low, high].
+static int integer(uint64_t bits, int low, int high) { return low + (int)((bits >> 32) * (uint64_t)(high - low + 1) >> 32); }
+
+// [0, 1).
+static double uniform(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53; }
+
+// Sum of four 16-bit uniforms, scaled to mean 0 and variance 1: near enough to normal, never beyond 3.5.
+static double normal(uint64_t bits) {
+  const double sum = (double)((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48));
+  return (sum - 2 * 65535.0) / sqrt((65536.0 * 65536.0 - 1) / 3);
+}
+
+// ---- fills ---------------------------------------------------------------------------------------------------------
+
+static const char *const fill_names[BB_FILL_COUNT] = {
+    [BB_FILL_INT] = "int",
+    [BB_FILL_NORMAL] = "normal",
+    [BB_FILL_RELU] = "relu",
+    [BB_FILL_POSITIVE] = "positive",
+    [BB_FILL_WIDE] = "wide",
+    [BB_FILL_CONSTANT] = "constant",
+    [BB_FILL_DENORMAL] = "denormal",
+    [BB_FILL_ZERO] = "zeros",
+    [BB_FILL_DELTA_IMAGE] = "delta_image",
+    [BB_FILL_DELTA_WEIGHT] = "delta_weight",
+};
+
+const char *bb_fill_name(bb_fill fill) { return (unsigned)fill < BB_FILL_COUNT ? fill_names[fill] : "?"; }
+
+bool bb_fill_parse(const char *name, bb_fill *fill) {
+  for (int i = 0; i < BB_FILL_COUNT; i++) {
+    if (!strcmp(name, fill_names[i])) {
+      *fill = (bb_fill)i;
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool integers(bb_fill fill) {
+  return fill == BB_FILL_INT || fill == BB_FILL_DELTA_IMAGE || fill == BB_FILL_DELTA_WEIGHT;
+}
+
+enum {
+  STREAM_X,
+  STREAM_X2,
+  STREAM_W,
+  STREAM_B,
+  STREAM_SCALE,
+  STREAM_SHIFT,
+  STREAM_X_SCALE,
+  STREAM_Y_SCALE,
+  STREAM_WIDE,
+  STREAM_AT
+};
+
+// Integer data: |x| <= 8, after a prologue |x'| <= 8*2*2 + 4; |w| as large as keeps the sum of all terms below 2^22, which
+// leaves room for bias, residual and scale. At |w| = 1 that is true up to 116,508 terms, VGG's largest layer has 25,088.
+enum { INT_X = 8, INT_X_AFTER = 36, INT_VECTOR = 4, INT_RESIDUAL = 16 };
+
+static int int_weight(double terms) {
+  const double w = floor(0x1p22 / (terms * INT_X_AFTER));
+  return w > 8 ? 8 : w < 1 ? 1 : (int)w;
+}
+
+static float x_value(const bb_ref_options *o, int n, int c, int C, size_t pixel, size_t pixels) {
+  const uint64_t bits = bb_ref_random(o->seed, STREAM_X, ((uint64_t)n * (uint64_t)C + (uint64_t)c) * pixels + pixel);
+  switch (o->fill) {
+    case BB_FILL_INT:
+    case BB_FILL_DELTA_WEIGHT:
+      return (float)integer(bits, -INT_X, INT_X);
+    case BB_FILL_NORMAL:
+      return (float)normal(bits);
+    case BB_FILL_RELU:
+      return (float)fmax(normal(bits), 0);
+    case BB_FILL_POSITIVE:
+      return (float)(0.5 + uniform(bits));
+    case BB_FILL_WIDE:
+      return (float)(normal(bits) * pow(10, 6 * uniform(bb_ref_random(o->seed, STREAM_WIDE, (uint64_t)c)) - 3));
+    case BB_FILL_CONSTANT:
+      return 0.7f;
+    case BB_FILL_DENORMAL:
+      return (float)(normal(bits) * 0x1p-130);
+    case BB_FILL_DELTA_IMAGE: {
+      const uint64_t where = bb_ref_random(o->seed, STREAM_AT, (uint64_t)n) % ((uint64_t)C * pixels);
+      return where == (uint64_t)c * pixels + pixel ? 1 : 0;
+    }
+    case BB_FILL_ZERO:
+    case BB_FILL_COUNT:
+      break;
+  }
+  return 0;
+}
+
+static void fill_x(const bb_ref_options *o, const int shape[4], float *x) {
+  const size_t pixels = (size_t)shape[2] * (size_t)shape[3];
+  for (int n = 0; n < shape[0]; n++) {
+    for (int c = 0; c < shape[1]; c++) {
+      for (size_t i = 0; i < pixels; i++) *x++ = x_value(o, n, c, shape[1], i, pixels);
+    }
+  }
+}
+
+static void fill_w(const bb_ref_options *o, int K, size_t terms, float *w) {
+  const int most = int_weight((double)terms);
+  const double deviation = sqrt(2 / (double)terms);  // He
+  for (int k = 0; k < K; k++) {
+    for (size_t i = 0; i < terms; i++) {
+      const uint64_t bits = bb_ref_random(o->seed, STREAM_W, (uint64_t)k * terms + i);
+      float v;
+      if (o->fill == BB_FILL_DELTA_WEIGHT) {
+        v = bb_ref_random(o->seed, STREAM_AT, (uint64_t)k) % terms == i ? 1 : 0;
+      } else if (integers(o->fill)) {
+        v = (float)integer(bits, -most, most);
+      } else if (o->fill == BB_FILL_POSITIVE) {
+        v = (float)((0.5 + uniform(bits)) / (double)terms);
+      } else {
+        v = (float)(normal(bits) * deviation);
+      }
+      *w++ = v;
+    }
+  }
+}
+
+// Biases, shifts, residuals: around zero.
+static void fill_around_zero(const bb_ref_options *o, int stream, int most, size_t count, float *to) {
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t bits = bb_ref_random(o->seed, (uint64_t)stream, i);
+    if (integers(o->fill)) {
+      to[i] = (float)integer(bits, -most, most);
+    } else if (o->fill == BB_FILL_POSITIVE) {
+      to[i] = (float)uniform(bits);
+    } else if (o->fill == BB_FILL_DENORMAL) {
+      to[i] = (float)(normal(bits) * 0x1p-130);
+    } else {
+      to[i] = (float)(0.5 * normal(bits));
+    }
+  }
+}
+
+// Factors: -1, 1 or 2; or around one.
+static void fill_factors(const bb_ref_options *o, int stream, size_t count, float *to) {
+  static const float factors[3] = {-1, 1, 2};
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t bits = bb_ref_random(o->seed, (uint64_t)stream, i);
+    to[i] = integers(o->fill) ? factors[bits % 3] : (float)(0.5 + uniform(bits));
+  }
+}
+
+// ---- samples -------------------------------------------------------------------------------------------------------
+
+size_t bb_ref_samples_max(size_t want, int N, int K, int P, int Q) {
+  return want + (size_t)N * 9 + (size_t)K + (size_t)P + (size_t)Q;
+}
+
+static int compare_size(const void *a, const void *b) {
+  const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+  return (x > y) - (x < y);
+}
+
+size_t bb_ref_samples(size_t want, uint64_t seed, int N, int K, int P, int Q, size_t *at) {
+  const size_t most = bb_ref_samples_max(want, N, K, P, Q);
+  const size_t outputs = (size_t)N * (size_t)K * (size_t)P * (size_t)Q;
+  size_t count = 0;
+  if (outputs <= most) {
+    for (; count < outputs; count++) at[count] = count;
+    return count;
+  }
+  for (size_t i = 0; i < most; i++) {
+    const uint64_t a = bb_ref_random(seed, STREAM_AT, 2 * i), b = bb_ref_random(seed, STREAM_AT, 2 * i + 1);
+    int n = (int)(a % (uint64_t)N), k = (int)((a >> 32) % (uint64_t)K);
+    int p = (int)((b & 0xffffffff) % (uint64_t)P), q = (int)((b >> 32) % (uint64_t)Q);
+    // First each zone of each image, each channel, row and column once; then half of the rest on the border.
+    const size_t zones = (size_t)N * 9;
+    if (i < zones) {
+      const int zone = (int)(i % 9);
+      n = (int)(i / 9);
+      p = zone / 3 == 0 ? 0 : zone / 3 == 1 ? p : P - 1;
+      q = zone % 3 == 0 ? 0 : zone % 3 == 1 ? q : Q - 1;
+    } else if (i - zones < (size_t)K) {
+      k = (int)(i - zones);
+    } else if (i - zones - (size_t)K < (size_t)P) {
+      p = (int)(i - zones - (size_t)K);
+    } else if (i - zones - (size_t)K - (size_t)P < (size_t)Q) {
+      q = (int)(i - zones - (size_t)K - (size_t)P);
+    } else if (i % 2) {
+      if (i & 2) p = i & 8 ? 0 : P - 1;
+      if (!(i & 2) || (i & 4)) q = i & 16 ? 0 : Q - 1;
+    }
+    at[i] = (((size_t)n * (size_t)K + (size_t)k) * (size_t)P + (size_t)p) * (size_t)Q + (size_t)q;
+  }
+  qsort(at, most, sizeof *at, compare_size);
+  for (size_t i = 0; i < most; i++) {
+    if (!i || at[i] != at[i - 1]) at[count++] = at[i];
+  }
+  return count;
+}
+
+// ---- data ----------------------------------------------------------------------------------------------------------
+
+static void set4(int to[4], int a, int b, int c, int d) { to[0] = a, to[1] = b, to[2] = c, to[3] = d; }
+static size_t size4(const int s[4]) { return (size_t)s[0] * (size_t)s[1] * (size_t)s[2] * (size_t)s[3]; }
+
+static void shapes(bb_ref_data *d) {
+  const bb_problem *v = &d->problem;
+  switch (v->op) {
+    case BB_OP_CONV:
+      set4(d->x_shape, v->conv.N, v->conv.C, v->conv.H, v->conv.W);
+      set4(d->y_shape, v->conv.N, v->conv.K, v->conv.P, v->conv.Q);
+      if (d->epilogue.residual) memcpy(d->x2_shape, d->y_shape, sizeof d->y_shape);
+      break;
+    case BB_OP_POOL:
+      set4(d->x_shape, v->pool.N, v->pool.C, v->pool.H, v->pool.W);
+      set4(d->y_shape, v->pool.N, v->pool.C, v->pool.P, v->pool.Q);
+      break;
+    case BB_OP_ELTWISE: {
+      const bb_eltwise *e = &v->eltwise;
+      set4(d->x_shape, e->N, e->C, e->H, e->W);
+      set4(d->x2_shape, e->N, e->C2, e->broadcast ? 1 : e->H, e->broadcast ? 1 : e->W);
+      break;
+    }
+    case BB_OP_SCALE:
+      set4(d->x_shape, v->scale.N, v->scale.C, v->scale.H, v->scale.W);
+      break;
+    case BB_OP_COPY:
+      set4(d->x_shape, v->copy.N, v->copy.C, v->copy.H, v->copy.W);
+      break;
+    case BB_OP_SOFTMAX:
+      set4(d->x_shape, v->softmax.N, v->softmax.C, v->softmax.H, v->softmax.W);
+      break;
+    case BB_OP_RESIZE:
+      set4(d->x_shape, v->resize.N, v->resize.C, v->resize.H, v->resize.W);
+      set4(d->y_shape, v->resize.N, v->resize.C, v->resize.P, v->resize.Q);
+      break;
+    case BB_OP_COUNT:
+      break;
+  }
+  if (!d->y_shape[0]) memcpy(d->y_shape, d->x_shape, sizeof d->x_shape);
+}
+
+// Terms of the longest sum, and one for each rounding of what is fused. Where an operation's magnitude says all, 1.
+static double count_terms(const bb_ref_data *d) {
+  const bb_problem *v = &d->problem;
+  if (v->op == BB_OP_CONV) {
+    const bb_prologue *pro = &d->prologue;
+    const bb_epilogue *epi = &d->epilogue;
+    return (double)(v->conv.C / v->conv.G) * v->conv.R * v->conv.S + pro->dynamic_scale + 2 * pro->scale_shift + epi->bias +
+           (epi->residual != BB_RESIDUAL_NONE) + epi->scale;
+  }
+  if (v->op == BB_OP_POOL) {
+    const bb_pooling *p = &v->pool;
+    return 1 + (p->adaptive ? ceil((double)p->H / p->P + 1) * ceil((double)p->W / p->Q + 1) : (double)p->R * p->S);
+  }
+  if (v->op == BB_OP_SOFTMAX) return v->softmax.C;
+  return 1;
+}
+
+static bool exact_act(bb_act act) { return act <= BB_ACT_LEAKY_RELU; }
+
+static bool is_exact(const bb_ref_data *d) {
+  const bb_problem *v = &d->problem;
+  const float alpha = d->epilogue.alpha;  // only powers of two keep all bits
+  if (d->epilogue.act == BB_ACT_LEAKY_RELU && alpha != 0.25f && alpha != 0.5f) return false;
+  if (!exact_act(d->epilogue.act)) return false;
+  switch (v->op) {
+    case BB_OP_CONV:
+    case BB_OP_ELTWISE:
+    case BB_OP_SCALE:
+      return integers(d->options.fill);
+    case BB_OP_COPY:
+      return true;
+    case BB_OP_POOL:
+      return v->pool.kind == BB_POOL_MAX;
+    case BB_OP_RESIZE:
+      return v->resize.kind == BB_RESIZE_NEAREST;
+    default:
+      return false;
+  }
+}
+
+static float *floats(size_t count, bool *failed) {
+  float *p = malloc((count ? count : 1) * sizeof *p);
+  *failed |= !p;
+  return p;
+}
+
+static double *widen(const float *from, size_t count, bool *failed) {
+  if (!from) return NULL;
+  double *p = malloc((count ? count : 1) * sizeof *p);
+  *failed |= !p;
+  if (p) bb_ref_widen(from, count, p);
+  return p;
+}
+
+static bool expect(bb_ref_data *d) {
+  const size_t outputs = size4(d->y_shape);
+  const size_t C = (size_t)d->x_shape[1], K = (size_t)d->y_shape[1], N = (size_t)d->x_shape[0];
+  const bool sampled = d->options.samples && d->options.samples < outputs && d->problem.op == BB_OP_CONV;
+  bool failed = false;
+  if (sampled) {
+    const int *s = d->y_shape;
+    const size_t most = bb_ref_samples_max(d->options.samples, s[0], s[1], s[2], s[3]);
+    if (!(d->at = malloc(most * sizeof *d->at))) return false;
+    d->count = bb_ref_samples(d->options.samples, d->options.seed, s[0], s[1], s[2], s[3], d->at);
+  } else {
+    d->count = outputs;
+  }
+  double *x = widen(d->x, size4(d->x_shape), &failed), *x2 = widen(d->x2, size4(d->x2_shape), &failed);
+  double *b = widen(d->b, K, &failed), *scale = widen(d->scale, C, &failed), *shift = widen(d->shift, C, &failed);
+  double *x_scale = widen(d->x_scale, N * C, &failed), *y_scale = widen(d->y_scale, N * K, &failed);
+  failed |= !(d->y = malloc(d->count * sizeof *d->y));
+  failed |= !(d->magnitude = malloc(d->count * sizeof *d->magnitude));
+  if (d->epilogue.gap && !sampled) {
+    failed |= !(d->gap = malloc(N * K * sizeof *d->gap));
+    failed |= !(d->gap_magnitude = malloc(N * K * sizeof *d->gap_magnitude));
+  }
+  if (!failed) {
+    const bb_ref_io io = {.x = x,
+                          .x2 = x2,
+                          .w = d->w,
+                          .b = b,
+                          .scale = scale,
+                          .shift = shift,
+                          .x_scale = x_scale,
+                          .y_scale = y_scale,
+                          .y = d->y,
+                          .gap = d->gap,
+                          .magnitude = d->magnitude,
+                          .gap_magnitude = d->gap_magnitude};
+    if (sampled) {
+      bb_ref_conv_at(&d->problem.conv, &d->prologue, &d->epilogue, &io, d->at, d->count);
+    } else {
+      bb_ref_run(&d->problem, &d->prologue, &d->epilogue, &io);
+    }
+  }
+  free(x), free(x2), free(b), free(scale), free(shift), free(x_scale), free(y_scale);
+  return !failed;
+}
+
+bb_status bb_ref_data_create(const bb_problem *problem, const bb_prologue *prologue, const bb_epilogue *epilogue,
+                             const bb_ref_options *options, bb_ref_data **data) {
+  *data = NULL;
+  bb_ref_data *d = calloc(1, sizeof *d);
+  if (!d) return BB_NO_MEMORY;
+  d->problem = *problem;
+  if (prologue) d->prologue = *prologue;
+  if (epilogue) d->epilogue = *epilogue;
+  d->options = *options;
+  shapes(d);
+  d->terms = count_terms(d);
+  d->exact = is_exact(d);
+  d->random = options->fill == BB_FILL_NORMAL || options->fill == BB_FILL_RELU;
+
+  const bb_ref_options *o = options;
+  const size_t N = (size_t)d->x_shape[0], C = (size_t)d->x_shape[1], K = (size_t)d->y_shape[1];
+  bool failed = false;
+  if ((d->x = floats(size4(d->x_shape), &failed))) fill_x(o, d->x_shape, d->x);
+  if (d->x2_shape[0] && (d->x2 = floats(size4(d->x2_shape), &failed)))
+    fill_around_zero(o, STREAM_X2, INT_RESIDUAL, size4(d->x2_shape), d->x2);
+  if (problem->op == BB_OP_CONV) {
+    const bb_conv *v = &problem->conv;
+    const size_t terms = (size_t)(v->C / v->G) * (size_t)v->R * (size_t)v->S;
+    if ((d->w = floats(K * terms, &failed))) fill_w(o, v->K, terms, d->w);
+    if (d->epilogue.bias && (d->b = floats(K, &failed))) fill_around_zero(o, STREAM_B, INT_RESIDUAL, K, d->b);
+    if (d->prologue.dynamic_scale && (d->x_scale = floats(N * C, &failed))) fill_factors(o, STREAM_X_SCALE, N * C, d->x_scale);
+    if (d->epilogue.scale && (d->y_scale = floats(N * K, &failed))) fill_factors(o, STREAM_Y_SCALE, N * K, d->y_scale);
+  }
+  if (problem->op == BB_OP_SCALE || (problem->op == BB_OP_CONV && d->prologue.scale_shift)) {
+    if (!o->no_scale && (d->scale = floats(C, &failed))) fill_factors(o, STREAM_SCALE, C, d->scale);
+    if (!o->no_shift && (d->shift = floats(C, &failed))) fill_around_zero(o, STREAM_SHIFT, INT_VECTOR, C, d->shift);
+  }
+  if (failed || !expect(d)) {
+    bb_ref_data_destroy(d);
+    return BB_NO_MEMORY;
+  }
+  *data = d;
+  return BB_OK;
+}
+
+void bb_ref_data_destroy(bb_ref_data *d) {
+  if (!d) return;
+  free(d->x), free(d->x2), free(d->w), free(d->b), free(d->scale), free(d->shift), free(d->x_scale), free(d->y_scale);
+  free(d->at), free(d->y), free(d->magnitude), free(d->gap), free(d->gap_magnitude);
+  free(d);
+}
+
+// ---- verdict -------------------------------------------------------------------------------------------------------
+
+// NaN and infinities must be met exactly.
+static bool within(double got, double expected, double allowed) {
+  if (isnan(expected) || isnan(got)) return isnan(expected) && isnan(got);
+  if (isinf(expected) || isinf(got)) return expected == got || (isinf(got) && fabs(expected) > 0x1.fffffep127);
+  return fabs(got - expected) <= allowed;
+}
+
+// What no relative bound covers: each operation may lose half the smallest denormal (times factors of at most 8), and no more
+// than 2^-100 is promised of the transcendental functions.
+static double absolute(const bb_ref_data *d) {
+  return (d->terms + 8) * 0x1p-146 + (exact_act(d->epilogue.act) ? 0 : 0x1p-100) +
+         (d->problem.op == BB_OP_SOFTMAX ? 0x1p-100 : 0);
+}
+
+// The kernel's bound is that of the sum. Bias, residual and scale add a rounding each, independent of each other and about as
+// large as the output; the prologue's act like roundings of x. An activation can halve the norm that errors are divided by
+// (ReLU: by sqrt 2), and may err by 4 ulp itself.
+static double widened(const bb_ref_data *d, double bound) {
+  const double roundings = d->terms - count_terms(&(bb_ref_data){.problem = d->problem}) + 1;
+  bound = sqrt(bound * bound + u * u * roundings);
+  return d->epilogue.act == BB_ACT_IDENTITY ? bound : exact_act(d->epilogue.act) ? 2 * bound : 2 * bound + 8 * u;
+}
+
+static void locate(const int shape[4], size_t i, int at[4]) {
+  for (int j = 3; j >= 0; j--) {
+    at[j] = (int)(i % (size_t)shape[j]);
+    i /= (size_t)shape[j];
+  }
+}
+
+static void blame(const bb_ref_data *d, bb_ref_result *r, const char *criterion, size_t i, size_t at, const float *y,
+                  double allowed) {
+  r->ok = false;
+  r->criterion = criterion;
+  r->first = at;
+  locate(d->y_shape, at, r->at);
+  r->expected = d->y[i];
+  r->got = (double)y[at];
+  r->allowed = allowed;
+}
+
+bool bb_ref_compare(const bb_ref_data *d, const float *y, double bound, bb_ref_result *r) {
+  *r = (bb_ref_result){.ok = true, .criterion = ""};
+  const double factor = 4 * u * sqrt(d->terms), tiny = absolute(d);
+  double error2 = 0, norm2 = 0, worst = 0;
+  size_t worst_i = 0;
+  for (size_t i = 0; i < d->count; i++) {
+    const size_t at = d->at ? d->at[i] : i;
+    const double expected = d->y[i], got = (double)y[at];
+    const double allowed = d->exact ? 0 : factor * d->magnitude[i] + u * fabs(expected) + tiny;
+    if (!within(got, expected, allowed) && !r->wrong++) blame(d, r, d->exact ? "exact" : "componentwise", i, at, y, allowed);
+    const double error = fabs(got - expected);
+    error2 += error * error;
+    norm2 += expected * expected;
+    if (!(error <= worst)) worst = error, worst_i = i;
+  }
+  r->err_l2 = norm2 > 0 ? sqrt(error2 / norm2) : sqrt(error2);
+  r->err_max_rms = norm2 > 0 ? worst / sqrt(norm2 / (double)d->count) : worst;
+  r->bound = d->exact || !(bound > 0) ? 0 : widened(d, bound);
+  if (r->ok && r->bound > 0 && d->random && d->count >= 256) {
+    const size_t at = d->at ? d->at[worst_i] : worst_i;
+    if (!(r->err_l2 <= r->bound)) {
+      blame(d, r, "l2", worst_i, at, y, r->bound);
+    } else if (!(r->err_max_rms <= 15 * r->bound)) {
+      blame(d, r, "max", worst_i, at, y, 15 * r->bound * sqrt(norm2 / (double)d->count));
+    }
+  }
+  return r->ok;
+}
+
+bool bb_ref_compare_gap(const bb_ref_data *d, const float *gap, bb_ref_result *r) {
+  *r = (bb_ref_result){.ok = true, .criterion = ""};
+  if (!d->gap) return true;
+  const double pixels = (double)d->y_shape[2] * d->y_shape[3];
+  const double factor = 4 * u * sqrt(d->terms + pixels), tiny = absolute(d);
+  const size_t count = (size_t)d->y_shape[0] * (size_t)d->y_shape[1];
+  for (size_t i = 0; i < count; i++) {
+    const double allowed = factor * d->gap_magnitude[i] + tiny;
+    if (within((double)gap[i], d->gap[i], allowed) || r->wrong++) continue;
+    r->ok = false;
+    r->criterion = "gap";
+    r->first = i;
+    r->at[0] = (int)(i / (size_t)d->y_shape[1]);
+    r->at[1] = (int)(i % (size_t)d->y_shape[1]);
+    r->expected = d->gap[i];
+    r->got = (double)gap[i];
+    r->allowed = allowed;
+  }
+  return r->ok;
+}
