@@ -52,10 +52,13 @@ bb_status bb_task_validate(const bb_task *task, bb_error *error);
 
 // Text form of a convolution: benchdnn's grammar and defaults (dilation is written 0-based there), then optional fused parts:
 //   g1mb1ic64ih56oc64oh56kh3ph1n"resnet50.layer1.0.conv2*3" +bias+add+relu
-// Fused parts: +bias, +add (before the activation), +<activation>, +leaky_relu:0.1, +scale, +addafter, +second, +gap; in front
-// bn+relu+ style prologues are written as +pre_bn, +pre_relu, +pre_scale. name and count may be NULL.
+// Fused parts, each at most once, in any order: of the input +pre_scale +pre_bn +pre_relu; of the output +bias, +add (residual
+// before the activation), +<bb_act_name> or +leaky_relu:0.1, +scale, +addafter, +second, +gap. The grammar and every default
+// stand at the top of problem.c. Fills problem, prologue and epilogue, paddings canonical (none that no window reaches); the
+// views are left to bb_task_views. name (empty if none) and count (1 if none) may be NULL.
 bb_status bb_conv_parse(const char *text, bb_task *task, char name[64], int *count, bb_error *error);
 // Canonical text of the problem and fused parts of any task (of other operations for people only); always NUL-terminated.
+// bb_conv_parse makes the same task of it.
 // Returns the length that it would have, as snprintf.
 int bb_task_print(const bb_task *task, char *text, size_t size);
 
@@ -83,7 +86,8 @@ bb_status bb_map_create_lanes(const int *lane, int blocks, int block, bb_map **m
 void bb_map_destroy(bb_map *map);
 bool bb_map_equal(const bb_map *a, const bb_map *b);
 
-// Dense view; strides of channel blocks that are a multiple of 4096 bytes are moved off it by one line (blocked layouts only).
+// Dense view: rows without gaps; in blocked layouts planes are padded to whole lines, and to one more line where their stride
+// would be a multiple of 4096 bytes.
 bb_view bb_view_dense(int N, int C, int H, int W, const bb_map *map);
 // Floats from the first to one past the last element of the view.
 size_t bb_view_size(const bb_view *view);
@@ -158,6 +162,7 @@ typedef struct bb_plan_options {
 } bb_plan_options;
 
 // Picks kernel and config, packs the weights (its own copy). Immutable afterwards; one plan may run in several streams at once.
+// The task is copied, the channel maps of its views are not: they must outlive the plan. NULL options: the best ISA, one thread.
 // BB_UNSUPPORTED if no kernel within the options accepts the task.
 bb_status bb_plan_create(const bb_task *task, const bb_weights *weights, const bb_plan_options *options, bb_plan **plan,
                          bb_error *error);
@@ -169,7 +174,8 @@ size_t bb_plan_packed_bytes(const bb_plan *plan);
 const float *bb_plan_packed(const bb_plan *plan);
 bb_workspace bb_plan_workspace(const bb_plan *plan, int threads);
 
-// The first kernel of the registry within the options that accepts; NULL if none. Packs and allocates nothing.
+// The kernel and config that estimate mode takes without wisdom; NULL if no kernel within the options accepts. config may be
+// NULL. Packs and allocates nothing.
 const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *options, bb_config *config);
 
 // Workspace of one stream of executions, large enough for each of the plans on `threads` threads.

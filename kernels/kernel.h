@@ -58,7 +58,7 @@ typedef struct bb_kernel {
   bb_op op;
   bb_alg alg;  // of convolutions; otherwise BB_ALG_DIRECT
   bb_isa isa;
-  int x_block, y_block;  // layouts
+  int x_block, y_block;  // layouts; 0 = any
   struct {
     int q, k, c;
   } block;  // register and channel blocks, from which tests make B-1, B, B+1
