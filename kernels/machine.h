@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Inside the library: processors and the time-stamp counter.
+
+#ifndef BB_MACHINE_H
+#define BB_MACHINE_H
+
+#include <stdint.h>
+#include <time.h>
+
+// The i-th processor of the affinity mask that the process had at the first call of this or of bb_machine_get, in turn (i
+// modulo their number); -1 where affinity is unknown. Later masks are not looked at: a pool may have narrowed its caller's.
+int bb_machine_cpu(int i);
+
+// A counter that costs a few nanoseconds and no system call, of unknown but constant rate (invariant TSC, Arm's CNTVCT).
+static inline uint64_t bb_ticks(void) {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+  uint64_t t;
+  __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t));
+  return t;
+#else
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+#endif
+}
+
+#endif
