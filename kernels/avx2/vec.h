@@ -39,6 +39,7 @@ BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }  // c
 BB_INLINE vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }
 BB_INLINE vf vmax(vf a, vf b) { return _mm256_max_ps(a, b); }
 BB_INLINE vf vand(vf a, vf mask) { return _mm256_and_ps(a, mask); }
+BB_INLINE vf vandnot(vf a, vf mask) { return _mm256_andnot_ps(mask, a); }  // a & ~mask
 BB_INLINE vf vabs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 BB_INLINE vf vcopysign(vf a, vf sign) {
   const vf minus = _mm256_set1_ps(-0.0f);
@@ -72,6 +73,29 @@ BB_INLINE vf vperm(vf a, vi index) { return _mm256_permutevar8x32_ps(a, index); 
 BB_INLINE vf vperm2(vf a, vf b, vi index) {
   const vf from_b = _mm256_castsi256_ps(_mm256_cmpgt_epi32(index, _mm256_set1_epi32(VL - 1)));
   return _mm256_blendv_ps(vperm(a, index), vperm(b, index), from_b);
+}
+
+// Vector l becomes lane l of all: pairs, then quads within 128 bits, then halves.
+BB_INLINE void vtranspose(vf v[VL]) {
+  vf t[VL];
+#pragma GCC unroll 8
+  for (int i = 0; i < VL; i += 2) {
+    t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  vf u[VL];
+#pragma GCC unroll 8
+  for (int i = 0; i < VL; i += 4) {
+    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+#pragma GCC unroll 8
+  for (int b = 0; b < 4; b++) {
+    v[b] = _mm256_permute2f128_ps(u[b], u[4 + b], 0x20);
+    v[4 + b] = _mm256_permute2f128_ps(u[b], u[4 + b], 0x31);
+  }
 }
 
 #endif

@@ -37,6 +37,7 @@ BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c
 BB_INLINE vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
 BB_INLINE vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
 BB_INLINE vf vand(vf a, vf mask) { return _mm512_and_ps(a, mask); }
+BB_INLINE vf vandnot(vf a, vf mask) { return _mm512_andnot_ps(mask, a); }  // a & ~mask
 BB_INLINE vf vabs(vf a) { return _mm512_abs_ps(a); }
 BB_INLINE vf vcopysign(vf a, vf sign) {
   const __m512i minus = _mm512_set1_epi32(INT32_MIN);
@@ -58,5 +59,33 @@ BB_INLINE vf vlanes_used(const int *lane) {
 // Lane l of the result is lane index[l] of a, or of a followed by b (0 <= index < 2*VL).
 BB_INLINE vf vperm(vf a, vi index) { return _mm512_permutexvar_ps(index, a); }
 BB_INLINE vf vperm2(vf a, vf b, vi index) { return _mm512_permutex2var_ps(a, index, b); }
+
+// Vector l becomes lane l of all: pairs, then quads within 128 bits, then the 4 x 4 matrix of 128-bit quarters.
+BB_INLINE void vtranspose(vf v[VL]) {
+  vf t[VL];
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; i += 2) {
+    t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+  }
+  vf u[VL];
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; i += 4) {
+    u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  // u[4*a + b]: in quarter q lanes 4*a .. 4*a+3 of result 4*q + b.
+#pragma GCC unroll 16
+  for (int b = 0; b < 4; b++) {
+    const vf lo02 = _mm512_shuffle_f32x4(u[b], u[4 + b], 0x88), lo13 = _mm512_shuffle_f32x4(u[b], u[4 + b], 0xdd);
+    const vf hi02 = _mm512_shuffle_f32x4(u[8 + b], u[12 + b], 0x88), hi13 = _mm512_shuffle_f32x4(u[8 + b], u[12 + b], 0xdd);
+    v[b] = _mm512_shuffle_f32x4(lo02, hi02, 0x88);
+    v[4 + b] = _mm512_shuffle_f32x4(lo13, hi13, 0x88);
+    v[8 + b] = _mm512_shuffle_f32x4(lo02, hi02, 0xdd);
+    v[12 + b] = _mm512_shuffle_f32x4(lo13, hi13, 0xdd);
+  }
+}
 
 #endif

@@ -47,6 +47,9 @@ BB_INLINE vf vmax(vf a, vf b) { return vmaxq_f32(a, b); }
 BB_INLINE vf vand(vf a, vf mask) {
   return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(mask)));
 }
+BB_INLINE vf vandnot(vf a, vf mask) {  // a & ~mask
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(mask)));
+}
 BB_INLINE vf vabs(vf a) { return vabsq_f32(a); }
 BB_INLINE vf vcopysign(vf a, vf sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }
 // To the nearest integer, ties to even.
@@ -73,6 +76,15 @@ BB_INLINE vf vperm(vf a, vi index) { return vreinterpretq_f32_u8(vqtbl1q_u8(vrei
 BB_INLINE vf vperm2(vf a, vf b, vi index) {
   const uint8x16x2_t table = {{vreinterpretq_u8_f32(a), vreinterpretq_u8_f32(b)}};
   return vreinterpretq_f32_u8(vqtbl2q_u8(table, byte_index(index)));
+}
+
+// Vector l becomes lane l of all.
+BB_INLINE void vtranspose(vf v[VL]) {
+  const float32x4x2_t a = vtrnq_f32(v[0], v[1]), b = vtrnq_f32(v[2], v[3]);
+  v[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+  v[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+  v[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+  v[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
 #endif

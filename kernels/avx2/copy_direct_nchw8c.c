@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies between channel maps and strides, NCHW8c, AVX2: the body in simd/copy_blocked.h as it is.
+
+#include "vec.h"
+#include "../simd/copy_blocked.h"
+
+const bb_kernel bb_copy_direct_nchw8c_avx2 = {
+    .name = "copy_direct_nchw8c_avx2",
+    .op = BB_OP_COPY,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_AVX2,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = VL, .k = VL, .c = VL},
+    .accepts = blocked_accepts,
+    .packed_bytes = blocked_packed_bytes,
+    .pack = blocked_pack,
+    .stage = {{.name = "copy", .tiles = tiles_of_y, .run = blocked_run}},
+};

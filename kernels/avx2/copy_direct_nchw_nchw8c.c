@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies from NCHW, NCHW8c, AVX2: the body in simd/copy_to_blocked.h as it is.
+
+#include "vec.h"
+#include "../simd/copy_to_blocked.h"
+
+const bb_kernel bb_copy_direct_nchw_nchw8c_avx2 = {
+    .name = "copy_direct_nchw_nchw8c_avx2",
+    .op = BB_OP_COPY,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_AVX2,
+    .x_block = 1,
+    .y_block = VL,
+    .block = {.q = VL, .k = VL, .c = VL},
+    .accepts = to_blocked_accepts,
+    .packed_bytes = to_blocked_packed_bytes,
+    .pack = to_blocked_pack,
+    .stage = {{.name = "copy", .tiles = tiles_of_y, .run = to_blocked_run}},
+};

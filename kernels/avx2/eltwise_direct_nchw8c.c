@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Addition and multiplication of two tensors, NCHW8c, AVX2: the body in simd/eltwise.h as it is.
+
+#include "vec.h"
+#include "../simd/eltwise.h"
+
+const bb_kernel bb_eltwise_direct_nchw8c_avx2 = {
+    .name = "eltwise_direct_nchw8c_avx2",
+    .op = BB_OP_ELTWISE,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_AVX2,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = VL, .k = VL, .c = VL},
+    .accepts = eltwise_accepts,
+    .stage = {{.name = "eltwise", .tiles = tiles_of_y, .run = eltwise_run}},
+};

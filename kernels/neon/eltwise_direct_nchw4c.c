@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Addition and multiplication of two tensors, NCHW4c, NEON: the body in simd/eltwise.h as it is.
+
+#include "vec.h"
+#include "../simd/eltwise.h"
+
+const bb_kernel bb_eltwise_direct_nchw4c_neon = {
+    .name = "eltwise_direct_nchw4c_neon",
+    .op = BB_OP_ELTWISE,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_NEON,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = VL, .k = VL, .c = VL},
+    .accepts = eltwise_accepts,
+    .stage = {{.name = "eltwise", .tiles = tiles_of_y, .run = eltwise_run}},
+};

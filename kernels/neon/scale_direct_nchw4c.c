@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Batch-norm at inference and lone activations, NCHW4c, NEON: the body in simd/scale.h as it is.
+
+#include "vec.h"
+#include "../simd/scale.h"
+
+const bb_kernel bb_scale_direct_nchw4c_neon = {
+    .name = "scale_direct_nchw4c_neon",
+    .op = BB_OP_SCALE,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_NEON,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = VL, .k = VL, .c = VL},
+    .accepts = scale_accepts,
+    .packed_bytes = scale_packed_bytes,
+    .pack = scale_pack,
+    .stage = {{.name = "scale", .tiles = tiles_of_y, .run = scale_run}},
+};
