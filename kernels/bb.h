@@ -133,7 +133,8 @@ int bb_pool_threads(const bb_pool *pool);  // 1 for NULL
 // by calls fn(context, first, last, thread) on disjoint ranges that cover [0, n), each thread index at most once at a time.
 // Thread t starts on the t-th contiguous share, so that the same tiles go to the same core from run to run; idle threads steal
 // from the far end. Returns when all calls have. Workers run under the caller's floating-point control state. A NULL pool runs
-// inline. One caller at a time; not from inside fn. Allocates nothing, and makes no system call while workers spin.
+// inline, and so does a call from inside fn, under the index of the thread it is on. One caller at a time. Allocates nothing,
+// and makes no system call while workers spin.
 typedef void (*bb_pool_fn)(void *context, size_t first, size_t last, int thread);
 void bb_pool_run(bb_pool *pool, size_t n, bb_pool_fn fn, void *context);
 
@@ -162,8 +163,8 @@ typedef struct bb_plan_options {
 } bb_plan_options;
 
 // Picks kernel and config, packs the weights (its own copy). Immutable afterwards; one plan may run in several streams at once.
-// The task is copied, the channel maps of its views are not: they must outlive the plan. NULL options: the best ISA, one thread.
-// BB_UNSUPPORTED if no kernel within the options accepts the task.
+// The task is copied, the channel maps of its views are not: they must outlive the plan. NULL options: the best ISA, one
+// thread. BB_UNSUPPORTED if no kernel within the options accepts the task.
 bb_status bb_plan_create(const bb_task *task, const bb_weights *weights, const bb_plan_options *options, bb_plan **plan,
                          bb_error *error);
 void bb_plan_destroy(bb_plan *plan);

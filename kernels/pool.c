@@ -17,12 +17,12 @@
 #include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bb.h"
 #include "common.h"
+#include "error.h"
 #include "machine.h"
 
 #if defined(__x86_64__)
@@ -39,10 +39,12 @@ typedef struct slot {
   bb_pool_fn fn;
   void *context;
   size_t n, unit;
-  uint64_t fp;  // the caller's floating-point control state
+  uint64_t fp;             // the caller's floating-point control state
+  _Atomic int caller_cpu;  // where it was when the run began
 
   // The owner writes these; the caller reads them when the tiles they speak of are done.
   alignas(LINE) _Atomic uint64_t done;  // units finished since creation
+  _Atomic int cpu;                      // where a piece was begun; -1 between pieces
   uint64_t runs, tiles, steals;
   uint64_t busy;  // ticks inside fn
 
@@ -50,7 +52,7 @@ typedef struct slot {
   pthread_t thread;
 } slot;
 
-_Static_assert(offsetof(slot, fp) + sizeof(uint64_t) <= 64, "one line carries all that a worker needs to start");
+_Static_assert(offsetof(slot, caller_cpu) + sizeof(int) <= 64, "one line carries all that a worker needs to start");
 _Static_assert(offsetof(slot, done) == LINE && sizeof(slot) == 2 * LINE, "what the owner writes has its own lines");
 
 struct bb_pool {
@@ -93,7 +95,9 @@ static inline void relax(void) {
 // Control bits only: rounding, flush to zero, traps. The sticky exception flags stay with each thread.
 static uint64_t fp_get(void) {
 #if defined(__x86_64__)
-  return _mm_getcsr() & ~(unsigned)_MM_EXCEPT_MASK;
+  uint16_t x87;
+  __asm__ volatile("fnstcw %0" : "=m"(x87));
+  return (_mm_getcsr() & ~(unsigned)_MM_EXCEPT_MASK) | (uint64_t)x87 << 32;
 #elif defined(__aarch64__)
   uint64_t fpcr;
   __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
@@ -105,11 +109,22 @@ static uint64_t fp_get(void) {
 
 static void fp_set(uint64_t fp) {
 #if defined(__x86_64__)
+  const uint16_t x87 = (uint16_t)(fp >> 32);
+  __asm__ volatile("fldcw %0" ::"m"(x87));
   _mm_setcsr((unsigned)fp);
 #elif defined(__aarch64__)
   __asm__ volatile("msr fpcr, %0" ::"r"(fp));
 #else
   (void)fp;
+#endif
+}
+
+// The processor this thread is on, -1 if unknown. glibc >= 2.35 reads it from memory that the kernel keeps up to date (rseq).
+static int current_cpu(void) {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
 #endif
 }
 
@@ -163,26 +178,28 @@ static bool claim(slot *s, bool owner, uint64_t *first, uint64_t *last) {
 // Works on whatever run is going on until nothing is left to claim. Returns the ticks of the longest piece.
 static uint64_t work(bb_pool *pool, int me, uint64_t *fp) {
   slot *mine = &pool->slots[me];
-  uint64_t longest = 0, start = 0;
+  uint64_t longest = 0;
+  bool taking_part = false;
   for (int i = 0; i < pool->threads; i++) {
     slot *s = &pool->slots[me + i < pool->threads ? me + i : me + i - pool->threads];
     uint64_t first, last;
     while (claim(s, i == 0, &first, &last)) {
-      if (!start) {
-        start = bb_ticks();
-        mine->runs++;
-      }
+      if (!taking_part) mine->runs++;
+      taking_part = true;
       if (*fp != s->fp) fp_set(*fp = s->fp);
       const size_t from = (size_t)first * s->unit, rest = s->n - from, want = (size_t)(last - first) * s->unit;
       const size_t tiles = want < rest ? want : rest;
-      s->fn(s->context, from, from + tiles, me);
 
-      const uint64_t end = bb_ticks(), piece = end - start;
-      start = end;
+      atomic_store_explicit(&mine->cpu, current_cpu(), memory_order_relaxed);
+      const uint64_t start = bb_ticks();
+      s->fn(s->context, from, from + tiles, me);
+      const uint64_t piece = bb_ticks() - start;
+
       if (piece > longest) longest = piece;
       mine->busy += piece;
       mine->tiles += tiles;
       if (i) mine->steals++;
+      atomic_store_explicit(&mine->cpu, -1, memory_order_relaxed);
       const uint64_t done = atomic_load_explicit(&mine->done, memory_order_relaxed);
       atomic_store_explicit(&mine->done, done + (last - first), memory_order_release);
     }
@@ -212,7 +229,9 @@ static void wait_for_run(bb_pool *pool, slot *mine, uint32_t *seen) {
     }
     relax();
     if (spins % 64) continue;
-    if (pool->yields) sched_yield();
+    // On the caller's processor every moment of spinning is one that the caller does not run.
+    const int cpu = current_cpu();
+    if (pool->yields || (cpu >= 0 && cpu == atomic_load_explicit(&mine->caller_cpu, memory_order_relaxed))) sched_yield();
     if (pool->spin_ticks == UINT64_MAX) continue;
     const uint64_t now = bb_ticks();
     if (!start) start = now;
@@ -258,13 +277,23 @@ static bool all_done(const bb_pool *pool) {
   return done == pool->total;
 }
 
+// Does a thread hold a tile that cannot proceed because this thread sits on its processor?
+static bool in_the_way(const bb_pool *pool) {
+  const int cpu = current_cpu();
+  for (int t = 1; cpu >= 0 && t < pool->threads; t++)
+    if (atomic_load_explicit(&pool->slots[t].cpu, memory_order_relaxed) == cpu) return true;
+  return false;
+}
+
 // Only tiles in flight are left. A thread that takes much longer for one than this thread took for its longest has most likely
 // lost its processor: then spinning keeps it from getting another one.
 static void wait_for_tiles(bb_pool *pool, uint64_t longest) {
   const uint64_t start = bb_ticks();
   for (uint32_t spins = 1; !all_done(pool); spins++) {
     relax();
-    if (spins % 64 == 0 && (pool->yields || bb_ticks() - start > pool->patience + 4 * longest)) break;
+    if (spins % 64) continue;
+    if (pool->yields || in_the_way(pool)) sched_yield();
+    if (bb_ticks() - start > pool->patience + 4 * longest) break;
   }
   for (int i = 0; !all_done(pool); i++) {
     if (i < 16)
@@ -289,6 +318,7 @@ static void run_shared(bb_pool *pool, size_t n, bb_pool_fn fn, void *context) {
   const uint64_t start = bb_ticks();
   uint64_t fp = fp_get();
   const size_t unit = n / UINT32_MAX + 1, units = n / unit + (n % unit != 0);
+  const int cpu = current_cpu();
   const size_t threads = (size_t)pool->threads, share = units / threads, longer = units % threads;
   pool->total += units;
   pool->run++;
@@ -302,6 +332,7 @@ static void run_shared(bb_pool *pool, size_t n, bb_pool_fn fn, void *context) {
     s->n = n;
     s->unit = unit;
     s->fp = fp;
+    atomic_store_explicit(&s->caller_cpu, cpu, memory_order_relaxed);
     atomic_store_explicit(&s->range, pack(first, last), memory_order_release);
     atomic_store_explicit(&s->run, pool->run, memory_order_release);
   }
@@ -431,18 +462,15 @@ bb_status bb_pool_create(const bb_pool_options *options, bb_pool **out, bb_error
   *out = NULL;
   enum { MAX_THREADS = 1 << 14 };
   const int threads = options->threads;
-  if (threads < 1 || threads > MAX_THREADS) {
-    if (error) snprintf(error->text, sizeof error->text, "pool: %d threads: 1 to %d are possible", threads, MAX_THREADS);
-    return BB_INVALID;
-  }
+  if (threads < 1 || threads > MAX_THREADS)
+    return bb_fail(error, BB_INVALID, "pool: %d threads: expected 1 to %d", threads, MAX_THREADS);
   const size_t bytes = bb_align_up(sizeof(bb_pool) + (size_t)threads * sizeof(slot), LINE);
   bb_pool *pool = aligned_alloc(LINE, bytes);
   bb_pool_stats *before = calloc((size_t)threads, sizeof *before);
   if (!pool || !before) {
     free(pool);
     free(before);
-    if (error) snprintf(error->text, sizeof error->text, "pool: no memory for %d threads", threads);
-    return BB_NO_MEMORY;
+    return bb_fail(error, BB_NO_MEMORY, "pool: no memory for %d threads", threads);
   }
   memset(pool, 0, bytes);
   pool->threads = threads;
@@ -467,20 +495,19 @@ bb_status bb_pool_create(const bb_pool_options *options, bb_pool **out, bb_error
   int made = 1, code = 0;
   for (; made < threads; made++) {
     pool->slots[made].pool = pool;
+    pool->slots[made].cpu = pool->slots[made].caller_cpu = -1;
     code = make_thread(pool, options, made);
     if (code) break;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
 
-  bb_status status = BB_OK;
-  if (code) {
-    status = code == EINVAL ? BB_INVALID : BB_NO_THREAD;
-    if (error)
-      snprintf(error->text, sizeof error->text, "pool: cannot make thread %d of %d: %s%s", made, threads, strerror(code),
-               code == EINVAL && options->pin ? " (is its processor there?)" : "");
-  } else {
+  bb_status status;
+  if (code == EINVAL && options->pin)
+    status = bb_fail(error, BB_INVALID, "pool: cannot pin thread %d to its processor: %s", made, strerror(code));
+  else if (code)
+    status = bb_fail(error, BB_NO_THREAD, "pool: cannot make thread %d of %d: %s", made, threads, strerror(code));
+  else
     status = pin_caller(pool, options, error);
-  }
   if (status) {
     join(pool, made);
     release(pool);
