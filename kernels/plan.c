@@ -3,7 +3,8 @@
 // Plans: which kernel, which config, the packed weights; and their execution.
 //
 // Choice, estimate mode: the kernels that accept, in the order of kernels.def. If the first of them has a cost model, the
-// cheapest (kernel, config) of all that have one; otherwise the first. Of one kernel without a model, its first config.
+// cheapest (kernel, config) of all that have one; otherwise the first with its first config. Measure mode: the fastest of the
+// configs of all kernels of the strongest level that accepts. Wisdom, where it knows the task, comes before either.
 
 #include "bb.h"
 
@@ -11,10 +12,15 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 #include "common.h"
 #include "error.h"
 #include "memory.h"
+#include "wisdom.h"
 
 struct bb_plan {
   bb_task task;  // its maps are the caller's: they outlive the plan
@@ -27,41 +33,31 @@ struct bb_plan {
 
 // ---- choice --------------------------------------------------------------------------------------------------------
 
-static bool within(const bb_kernel *kernel, const bb_task *task, const bb_plan_options *options) {
-  if (options->kernel) return kernel == options->kernel;
-  if (!bb_isa_within(kernel->isa, options->isa)) return false;
-  return options->alg == BB_ALG_AUTO || task->problem.op != BB_OP_CONV || kernel->alg == options->alg;
-}
-
 static bool accepts(const bb_kernel *kernel, const bb_task *task) {
   return kernel->op == task->problem.op && (kernel->x_block == 0 || kernel->x_block == task->x.block) &&
          (kernel->y_block == 0 || kernel->y_block == task->y.block) && bb_isa_runs(kernel->isa) && kernel->accepts(task);
 }
 
-// The kernel's candidates, best guess first; at least one.
-static int configs_of(const bb_kernel *kernel, const bb_task *task, int threads, bb_config configs[BB_MAX_CONFIGS]) {
-  configs[0] = (bb_config){0};
-  if (!kernel->configs) return 1;
-  const int count = kernel->configs(task, bb_machine_get(), threads, configs, BB_MAX_CONFIGS);
-  assert(count >= 1 && count <= BB_MAX_CONFIGS);
-  return count;
+// The next kernel within the options that accepts, in order of preference, *i on; NULL at the end. A kernel asked for by name
+// need not be within the cap, nor in the registry.
+static const bb_kernel *next_kernel(const bb_task *task, const bb_plan_options *options, size_t *i) {
+  if (options->kernel) return (*i)++ == 0 && accepts(options->kernel, task) ? options->kernel : NULL;
+  while (*i < bb_kernel_count()) {
+    const bb_kernel *kernel = bb_kernel_at((*i)++);
+    const bool alg = options->alg == BB_ALG_AUTO || kernel->op != BB_OP_CONV || kernel->alg == options->alg;
+    if (alg && bb_isa_within(kernel->isa, options->isa) && accepts(kernel, task)) return kernel;
+  }
+  return NULL;
 }
 
-// Cheapest config by the kernel's model, its first if it has none. Returns the cycles, NAN if unknown.
-static double estimate(const bb_kernel *kernel, const bb_task *task, int threads, bb_config *best) {
-  bb_config configs[BB_MAX_CONFIGS];
-  const int count = configs_of(kernel, task, threads, configs);
-  *best = configs[0];
-  if (!kernel->cycles) return NAN;
-  double least = kernel->cycles(task, bb_machine_get(), &configs[0], threads);
-  for (int i = 1; i < count; i++) {
-    const double cycles = kernel->cycles(task, bb_machine_get(), &configs[i], threads);
-    if (cycles < least) {
-      least = cycles;
-      *best = configs[i];
-    }
-  }
-  return least;
+// The kernel's candidates, best guess first; at least one.
+static int configs_of(const bb_kernel *kernel, const bb_task *task, const bb_plan_options *options,
+                      bb_config configs[BB_MAX_CONFIGS]) {
+  configs[0] = options->kernel && options->config ? *options->config : (bb_config){0};
+  if (!kernel->configs || (options->kernel && options->config)) return 1;
+  const int count = kernel->configs(task, bb_machine_get(), options->threads, configs, BB_MAX_CONFIGS);
+  assert(count >= 1 && count <= BB_MAX_CONFIGS);
+  return count;
 }
 
 static bb_plan_options defaults(const bb_plan_options *given) {
@@ -71,29 +67,51 @@ static bb_plan_options defaults(const bb_plan_options *given) {
   return options;
 }
 
-static const bb_kernel *choose(const bb_task *task, const bb_plan_options *options, bb_config *config) {
-  const bb_kernel *best = NULL;
-  double least = NAN;
-  for (size_t i = 0; i < bb_kernel_count(); i++) {
-    const bb_kernel *kernel = bb_kernel_at(i);
-    if (!within(kernel, task, options) || !accepts(kernel, task)) continue;
-    if (best && isnan(least)) break;  // the first has no model: it is taken
+static const bb_kernel *estimate(const bb_task *task, const bb_plan_options *options, bb_config *config) {
+  const bb_kernel *best = NULL, *kernel;
+  double least = INFINITY;
+  for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
     if (best && !kernel->cycles) continue;
-    bb_config candidate;
-    const double cycles = estimate(kernel, task, options->threads, &candidate);
-    if (best && !(cycles < least)) continue;
-    best = kernel;
-    least = cycles;
-    *config = candidate;
+    bb_config configs[BB_MAX_CONFIGS];
+    const int count = configs_of(kernel, task, options, configs);
+    if (!best) {
+      best = kernel;
+      *config = configs[0];
+      if (!kernel->cycles) break;  // the first has no model: it is taken
+    }
+    for (int c = 0; c < count; c++) {
+      const double cycles = kernel->cycles(task, bb_machine_get(), &configs[c], options->threads);
+      if (!(cycles < least)) continue;
+      best = kernel;
+      *config = configs[c];
+      least = cycles;
+    }
   }
-  if (best && options->kernel && options->config) *config = *options->config;
   return best;
 }
 
 const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *given, bb_config *config) {
   const bb_plan_options options = defaults(given);
   bb_config unused;
-  return choose(task, &options, config ? config : &unused);
+  return estimate(task, &options, config ? config : &unused);
+}
+
+// What wisdom says, if it still holds: a new build may have other kernels or configs of the same names.
+static const bb_kernel *remember(const bb_task *task, const bb_plan_options *options, bb_config *config) {
+  bb_lesson lesson;
+  if (!options->wisdom || !bb_wisdom_find(options->wisdom, task, options, &lesson)) return NULL;
+  const bb_kernel *kernel;
+  for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
+    if (strcmp(kernel->name, lesson.kernel) != 0) continue;
+    bb_config configs[BB_MAX_CONFIGS];
+    const int count = configs_of(kernel, task, options, configs);
+    for (int c = 0; c < count; c++) {
+      if (memcmp(&configs[c], &lesson.config, sizeof *configs) != 0) continue;
+      *config = configs[c];
+      return kernel;
+    }
+  }
+  return NULL;
 }
 
 // ---- creation ------------------------------------------------------------------------------------------------------
@@ -108,10 +126,10 @@ static bb_status take_weights(const bb_task *task, const bb_weights *given, bb_w
                           .b = conv && task->epilogue.bias ? given->b : NULL,
                           .scale = scale ? given->scale : NULL,
                           .shift = scale ? given->shift : NULL};
-  const char *missing = conv && !weights->w                                                         ? "weights"
-                        : conv && task->epilogue.bias && !weights->b                                ? "bias"
-                        : conv && task->prologue.scale_shift && !(weights->scale && weights->shift) ? "scale and shift"
-                                                                                                    : NULL;
+  const char *missing = NULL;
+  if (conv && !weights->w) missing = "weights";
+  if (conv && task->epilogue.bias && !weights->b) missing = "a bias";
+  if (conv && scale && !(weights->scale && weights->shift)) missing = "scale and shift of its input";
   if (missing) return bb_fail(error, BB_INVALID, "the task uses %s, but none are given", missing);
   return BB_OK;
 }
@@ -127,6 +145,208 @@ static bb_status refuse(const bb_task *task, const bb_plan_options *options, bb_
                  bb_isa_name(options->isa), bb_alg_name(options->alg), task->x.block, task->y.block, text);
 }
 
+// Packs for a kernel and config that are chosen.
+static bb_status make_plan(const bb_task *task, const bb_weights *weights, const bb_kernel *kernel, const bb_config *config,
+                           bb_plan **out, bb_error *error) {
+  *out = NULL;
+  bb_plan *plan = malloc(sizeof *plan);
+  if (!plan) return bb_fail(error, BB_NO_MEMORY, "out of memory for a plan");
+  *plan = (bb_plan){.task = *task, .kernel = kernel, .config = *config};
+  while (plan->stages < BB_MAX_STAGES && kernel->stage[plan->stages].run) plan->stages++;
+  if (kernel->packed_bytes) plan->packed_bytes = kernel->packed_bytes(task, config);
+  if (plan->packed_bytes) {
+    plan->packed = bb_alloc(plan->packed_bytes);
+    if (!plan->packed) {
+      free(plan);
+      return bb_fail(error, BB_NO_MEMORY, "out of memory for the packed weights of %s", kernel->name);
+    }
+    memset(plan->packed, 0, plan->packed_bytes);  // kernels may leave gaps
+    kernel->pack(&plan->task, &plan->config, weights, plan->packed);
+  }
+  *out = plan;
+  return BB_OK;
+}
+
+// ---- measuring -----------------------------------------------------------------------------------------------------
+
+// Bounds of one measurement: a batch long against the timer and the wake-up of a thread; a total that lets a network of 50
+// different layers be planned in about 10 s; packed weights of all candidates at once.
+enum { MAX_CANDIDATES = 64, MAX_ROUNDS = 15 };
+static const double batch_seconds = 50e-6, budget_seconds = 0.2;
+static const size_t max_packed_bytes = (size_t)1 << 30;
+
+typedef struct candidate {
+  const bb_kernel *kernel;
+  bb_config config;
+  bb_plan *plan;
+  int repetitions;  // runs in a batch
+  int count;        // batches
+  bool out;         // too slow to go on
+  double seconds[MAX_ROUNDS];
+} candidate;
+
+typedef struct arena {
+  bb_io io;
+  bb_exec *exec;
+  void *memory;
+} arena;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Takes memory out of every cache. Activations stay where they are, as inside a network. Where the processor has no such
+// instruction, cold is the same as hot.
+static void evict(const void *memory, size_t bytes) {
+  const char *p = memory;
+  for (size_t i = 0; i < bytes; i += BB_ALIGN) {
+#if defined(__x86_64__)
+    _mm_clflush(p + i);
+#elif defined(__aarch64__)
+    __asm__ volatile("dc civac, %0" ::"r"(p + i) : "memory");
+#else
+    (void)p;
+#endif
+  }
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+// Every candidate within the options of the strongest level that accepts, in order of preference.
+static int list_candidates(const bb_task *task, const bb_plan_options *options, candidate list[MAX_CANDIDATES]) {
+  int count = 0;
+  size_t packed = 0;
+  const bb_kernel *kernel;
+  for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
+    if (count && kernel->isa != list[0].kernel->isa) continue;
+    bb_config configs[BB_MAX_CONFIGS];
+    const int n = configs_of(kernel, task, options, configs);
+    for (int c = 0; c < n && count < MAX_CANDIDATES; c++) {
+      if (kernel->packed_bytes) packed += kernel->packed_bytes(task, &configs[c]);
+      if (count && packed > max_packed_bytes) return count;
+      list[count++] = (candidate){.kernel = kernel, .config = configs[c]};
+    }
+  }
+  return count;
+}
+
+// Buffers of all arguments, one allocation. Values of magnitude 1: denormals would be slow, zeros could be fast.
+static bb_status make_arena(const bb_task *task, const bb_plan *const *plans, int count, int threads, arena *a) {
+  *a = (arena){0};
+  const bool two = task->problem.op == BB_OP_ELTWISE || task->epilogue.residual;
+  const size_t x_lanes = (size_t)task->x.N * (size_t)bb_map_lanes(task->x.map);
+  const size_t y_lanes = (size_t)task->y.N * (size_t)bb_map_lanes(task->y.map);
+  float *at[7] = {NULL};
+  const size_t floats[7] = {bb_view_size(&task->x),
+                            two ? bb_view_size(&task->x2) : 0,
+                            task->prologue.dynamic_scale ? x_lanes : 0,
+                            task->epilogue.scale ? y_lanes : 0,
+                            bb_view_size(&task->y),
+                            task->epilogue.second ? bb_view_size(&task->y2) : 0,
+                            task->epilogue.gap ? y_lanes : 0};
+  size_t bytes = 0;
+  for (size_t i = 0; i < BB_COUNT(floats); i++) bytes += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
+  a->memory = bb_alloc(bytes);
+  if (!a->memory) return BB_NO_MEMORY;
+  char *next = a->memory;
+  for (size_t i = 0; i < BB_COUNT(floats); i++) {
+    if (floats[i]) at[i] = (float *)next;
+    next += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
+  }
+  float *all = a->memory;
+  for (size_t i = 0; i < bytes / sizeof(float); i++) all[i] = (float)((i * 2654435761u >> 8) % 255) / 127 - 1;
+  a->io = (bb_io){.x = at[0], .x2 = at[1], .x_scale = at[2], .y_scale = at[3], .y = at[4], .y2 = at[5], .gap = at[6]};
+  const bb_status status = bb_exec_create(plans, (size_t)count, threads, &a->exec);
+  if (status) free(a->memory);
+  return status;
+}
+
+static double time_batch(const candidate *c, const arena *a, const bb_plan_options *options) {
+  const bb_plan *plan = c->plan;
+  if (options->cold) evict(plan->packed, plan->packed_bytes);
+  const double start = now();
+  for (int i = 0; i < c->repetitions; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
+  return (now() - start) / c->repetitions;
+}
+
+static int compare_seconds(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(const candidate *c) {
+  double sorted[MAX_ROUNDS];
+  memcpy(sorted, c->seconds, (size_t)c->count * sizeof *sorted);
+  qsort(sorted, (size_t)c->count, sizeof *sorted, compare_seconds);
+  return sorted[(c->count - 1) / 2];
+}
+
+// Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. Those twice as slow as the
+// best leave after the first round, those 1.2 times as slow after the fourth.
+static void race(candidate *list, int count, const arena *a, const bb_plan_options *options) {
+  const double start = now();
+  for (int i = 0; i < count; i++) {  // warm up
+    list[i].repetitions = 1;
+    const double once = time_batch(&list[i], a, options);
+    if (once > budget_seconds / 4)
+      list[i].seconds[list[i].count++] = once;  // too long to throw away
+    else if (!options->cold)
+      list[i].repetitions = 1 + (int)(batch_seconds / fmax(once, 1e-7));
+  }
+  for (int round = 0; round < MAX_ROUNDS; round++) {
+    double best = INFINITY;
+    for (int i = 0; i < count; i++) {
+      if (list[i].out) continue;
+      if (list[i].count <= round) list[i].seconds[list[i].count++] = time_batch(&list[i], a, options);
+      best = fmin(best, median(&list[i]));
+    }
+    const double limit = round < 3 ? 2.0 : 1.2;
+    for (int i = 0; i < count; i++) list[i].out |= median(&list[i]) > limit * best;
+    if (now() - start > budget_seconds) break;
+  }
+}
+
+// The fastest candidate, as a plan. Within 1 % the order of preference decides: that is noise.
+static bb_status measure(const bb_task *task, const bb_weights *weights, const bb_plan_options *options, bb_plan **out,
+                         bb_error *error) {
+  *out = NULL;
+  if (bb_pool_threads(options->pool) != options->threads)
+    return bb_fail(error, BB_INVALID, "measuring for %d threads on a pool of %d", options->threads,
+                   bb_pool_threads(options->pool));
+  candidate list[MAX_CANDIDATES];
+  const bb_plan *plans[MAX_CANDIDATES];
+  const int count = list_candidates(task, options, list);
+  if (count == 0) return refuse(task, options, error);
+
+  bb_status status = BB_OK;
+  int made = 0, winner = 0;
+  for (; made < count && !status; made += !status) {
+    status = make_plan(task, weights, list[made].kernel, &list[made].config, &list[made].plan, error);
+    plans[made] = list[made].plan;
+  }
+  arena a;
+  if (!status && count > 1) {
+    status = make_arena(task, plans, count, options->threads, &a);
+    if (status) {
+      bb_fail(error, status, "out of memory for the buffers of a measurement");
+    } else {
+      race(list, count, &a, options);
+      bb_exec_destroy(a.exec);
+      free(a.memory);
+      double best = INFINITY;
+      for (int i = 0; i < count; i++) best = fmin(best, median(&list[i]));
+      while (median(&list[winner]) > 1.01 * best) winner++;
+    }
+  }
+  if (!status && options->wisdom && bb_wisdom_add(options->wisdom, task, options, list[winner].kernel, &list[winner].config))
+    status = bb_fail(error, BB_NO_MEMORY, "out of memory for a line of wisdom");
+  for (int i = 0; i < made; i++)
+    if (status || i != winner) bb_plan_destroy(list[i].plan);
+  if (!status) *out = list[winner].plan;
+  return status;
+}
+
 bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_plan_options *given_options, bb_plan **out,
                          bb_error *error) {
   *out = NULL;
@@ -135,26 +355,11 @@ bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_
   if ((status = bb_task_validate(task, error)) || (status = take_weights(task, given, &weights, error))) return status;
   const bb_plan_options options = defaults(given_options);
   bb_config config;
-  const bb_kernel *kernel = choose(task, &options, &config);
+  const bb_kernel *kernel = remember(task, &options, &config);
+  if (!kernel && options.mode == BB_PLAN_MEASURE) return measure(task, &weights, &options, out, error);
+  if (!kernel) kernel = estimate(task, &options, &config);
   if (!kernel) return refuse(task, &options, error);
-
-  bb_plan *plan = malloc(sizeof *plan);
-  if (!plan) return bb_fail(error, BB_NO_MEMORY, "out of memory for a plan");
-  *plan = (bb_plan){.task = *task, .kernel = kernel, .config = config};
-  while (plan->stages < BB_MAX_STAGES && kernel->stage[plan->stages].run) plan->stages++;
-  if (kernel->packed_bytes) plan->packed_bytes = kernel->packed_bytes(task, &config);
-  if (plan->packed_bytes) {
-    plan->packed = bb_alloc(plan->packed_bytes);
-    if (!plan->packed) {
-      const size_t bytes = plan->packed_bytes;
-      bb_plan_destroy(plan);
-      return bb_fail(error, BB_NO_MEMORY, "out of memory for %zu bytes of packed weights", bytes);
-    }
-    memset(plan->packed, 0, plan->packed_bytes);
-    kernel->pack(&plan->task, &plan->config, &weights, plan->packed);
-  }
-  *out = plan;
-  return BB_OK;
+  return make_plan(task, &weights, kernel, &config, out, error);
 }
 
 void bb_plan_destroy(bb_plan *plan) {

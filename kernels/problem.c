@@ -21,7 +21,8 @@
 //     p = ((o-1)*s + extent - i) / 2. With both, the padding at the bottom or right follows from o.
 //   - An axis none of whose fields differs from "not given" (i, k, o absent; s1; d0; p0) is not given at all. Without the
 //     width, it equals the height in everything; without the height, the problem is one-dimensional (ih1 kh1).
-// Stricter than benchdnn: zero sizes and repeated fields are refused.
+// Unlike benchdnn: zero sizes and repeated fields are refused, and an output that leaves part of the input unread by less than
+// a stride means padding 0 where benchdnn would compute a negative one.
 //
 // Canonical paddings: what no window reaches is no padding. bb_task_print writes oh and ph, never the bottom padding, and
 // bb_conv_parse returns the smallest bottom padding that gives this oh; problems that mean the same print the same.
@@ -569,12 +570,11 @@ static bb_status complete_axis(const parser *p, axis *a) {
     a->out = room / a->stride + 1;
   } else if (a->pad_low < 0) {
     a->pad_low = ((a->out - 1) * a->stride + e - a->in) / 2;
-    if (a->pad_low < 0 || a->pad_low >= e) {
-      const int64_t least = a->in < e ? 1 : (a->in - e) / a->stride + 1;
-      return complain(p, NULL, "o%c%lld contradicts i%c%lld k%c%lld s%c%lld: expected %lld to %lld", l, (long long)a->out, l,
-                      (long long)a->in, l, (long long)a->window, l, (long long)a->stride, (long long)least,
+    if (a->pad_low < 0) a->pad_low = 0;
+    if (a->pad_low >= e)
+      return complain(p, NULL, "o%c%lld contradicts i%c%lld k%c%lld s%c%lld: expected at most %lld", l, (long long)a->out, l,
+                      (long long)a->in, l, (long long)a->window, l, (long long)a->stride,
                       (long long)((a->in + e - 2) / a->stride + 1));
-    }
   }
   if (a->pad_low >= e)
     return complain(p, NULL, "p%c%lld is not less than the %lld that k%c%lld spans", l, (long long)a->pad_low, (long long)e, l,
