@@ -10,6 +10,12 @@
 #include <stdint.h>
 
 #define BB_INLINE       static inline __attribute__((always_inline, unused))
+// Before a loop of a constant number of turns (at most 32) that must vanish, so that arrays indexed in it become registers.
+#ifdef __clang__
+#define BB_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BB_UNROLL _Pragma("GCC unroll 32")
+#endif
 #define BB_COUNT(array) (sizeof(array) / sizeof *(array))
 
 BB_INLINE int bb_min(int a, int b) { return a < b ? a : b; }

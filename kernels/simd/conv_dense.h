@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Dense convolution over channel-blocked tensors: the loops that direct, 1x1 and fully connected share.
+//
+// A register tile is mr pixels of one row x nr blocks of output channels; its sums stay in registers over all (block of input
+// channels, r, s, lane) of an accumulation block, which is as much of C as keeps its weights panel in L2 beside the next one:
+//
+//   item of work (image, group, range of k groups, range of rows)
+//     k group                  nr blocks of output channels
+//       accumulation block     the panel of weights stays in L2; partial sums go through y
+//         row, tile            mr pixels
+//           block of x, r, s, lane
+//
+// Weights are packed in that order, one linear stream (conv.h). Taps on padding are skipped, not multiplied: rows by the range
+// of r, columns by a bit per pixel of the tile. After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
+//
+// The file of an ISA defines before: NR_MAX, MR_MAX, and the list TILES of its register tiles; the form's header defines
+// geometry_of().
+
+#ifndef BB_CONV_DENSE_H
+#define BB_CONV_DENSE_H
+
+#include "conv.h"
+
+enum {
+  MAX_S = 64,        // taps of a row whose clipping is kept on the stack
+  SEGMENT_TILES = 4  // tiles of a segment where rows are not rows of the image
+};
+
+// The convolution as a grid of `segments` rows of pixels per image and R x S taps, offsets in floats.
+typedef struct geometry {
+  int images, segments;
+  int cols;                                            // pixels in a segment; if flat, of all segments of an image together
+  bool flat;                                           // segments are cut from one long row
+  bool fc;                                             // "pixels" are images
+  ptrdiff_t x_image, x_block, x_row, x_col, x_origin;  // from image to image, ..., output row to row, output pixel to pixel
+  ptrdiff_t x_tap_row, x_tap_col;
+  ptrdiff_t y_image, y_block, y_row, y_col;
+  ptrdiff_t x2_image, x2_block, x2_row, x2_col;
+  int tile;  // pixels of a tile of the widest kind: what segments are cut by
+} geometry;
+
+typedef struct span {
+  int p, q0, q1;
+} span;
+
+BB_INLINE span segment(const geometry *g, int i) {
+  if (!g->flat) return (span){i, 0, g->cols};
+  const int tiles = bb_ceil_div(g->cols, g->tile);
+  return (span){0, cut(g->cols, tiles, i * SEGMENT_TILES), cut(g->cols, tiles, bb_min(tiles, (i + 1) * SEGMENT_TILES))};
+}
+
+// ---- register tiles ------------------------------------------------------------------------------------------------
+
+// What the tiles of one weights panel share.
+typedef struct panel {
+  const float *w;
+  const unsigned char *lanes;  // of each block of x
+  const float *bias;           // NULL: go on from the sums in y
+  int blocks, R, S;
+  ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
+  ptrdiff_t y_block, y_col, x2_block, x2_col;
+  float low, high;
+} panel;
+
+// x: pixel 0 at tap 0 of block 0; x2: residual or NULL; r0, r1: rows of taps that meet the image; mask: for each s the pixels
+// that do, NULL if all.
+typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, const uint32_t *mask);
+
+// stride: pixels of x from pixel to pixel if known, 0 = p->x_col.
+BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p, const float *x, float *y, const float *x2,
+                    int r0, int r1, const uint32_t *mask) {
+  vf acc[MR_MAX][NR_MAX];
+  const ptrdiff_t step = stride ? stride * VL : p->x_col, y_col = stride ? VL : p->y_col;
+  if (p->bias) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      const vf b = vload(p->bias + j * VL);
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = b;
+    }
+  } else {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = vload(y + j * p->y_block + m * y_col);
+    }
+  }
+  if (x2) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(x2 + j * p->x2_block + m * (stride ? VL : p->x2_col)));
+    }
+  }
+
+  const uint32_t all = (uint32_t)((1ull << mr) - 1);
+  const float *w = p->w;
+  for (int b = 0; b < p->blocks; b++, x += p->x_block) {
+    const int lanes = p->lanes[b], tap = lanes * nr * VL;
+    const float *row = x + r0 * p->x_tap_row, *wr = w + (ptrdiff_t)r0 * p->S * tap;
+    for (int r = r0; r < r1; r++, row += p->x_tap_row) {
+      const float *xs = row;
+      for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+        if (!mask || mask[s] == all) {
+          taps(mr, nr, acc, xs, step, wr, lanes);
+        } else if (mask[s]) {
+          taps_masked(mr, nr, acc, xs, step, wr, lanes, mask[s]);
+        }
+      }
+    }
+    w += (ptrdiff_t)p->R * p->S * tap;
+  }
+
+  if (p->low > -INFINITY) {
+    const vf low = vset1(p->low);
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = vmax(low, acc[m][j]);
+    }
+  }
+  if (p->high < INFINITY) {
+    const vf high = vset1(p->high);
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = vmin(high, acc[m][j]);
+    }
+  }
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    BB_UNROLL
+    for (int m = 0; m < mr; m++) vstore(y + j * p->y_block + m * y_col, acc[m][j]);
+  }
+}
+
+// One function per tile and stride 1, 2, any.
+#define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
+#define TILE(mr, nr, stride)                                                                                       \
+  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, \
+                                        const uint32_t *mask) {                                                    \
+    tile(mr, nr, stride, p, x, y, x2, r0, r1, mask);                                                               \
+  }
+TILES(TILE)
+#undef TILE
+
+static tile_fn *const tile_of[NR_MAX + 1][MR_MAX + 1][3] = {
+#define TILE(mr, nr, stride) [nr][mr][stride] = TILE_NAME(mr, nr, stride),
+    TILES(TILE)
+#undef TILE
+};
+
+// Pixels of the widest tile of nr blocks.
+BB_INLINE int widest(int nr) {
+  int mr = MR_MAX;
+  while (!tile_of[nr][mr][0]) mr--;
+  return mr;
+}
+
+// ---- items of work -------------------------------------------------------------------------------------------------
+
+static geometry geometry_of(const bb_task *t, const bb_config *config);
+
+typedef struct items {
+  int images, groups, kchunks, rchunks;
+  int kgroups, segments;
+} items;
+
+BB_INLINE items items_of(const bb_task *t, const bb_config *config) {
+  const geometry g = geometry_of(t, config);
+  const int blocks = t->y.map->blocks / t->problem.conv.G;
+  items i = {.images = g.images, .groups = t->problem.conv.G, .segments = g.segments};
+  i.kgroups = kgroups(blocks, config->k);
+  i.kchunks = bb_min(i.kgroups, bb_ceil_div(blocks, config->kt));
+  i.rchunks = bb_ceil_div(i.segments, config->rows);
+  return i;
+}
+
+static size_t dense_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  const items i = items_of(t, config);
+  return (size_t)i.images * (size_t)i.groups * (size_t)i.kchunks * (size_t)i.rchunks;
+}
+
+// Rows and columns of x that item row chunk rc reads; fc: all, of every image.
+typedef struct window {
+  int h0, h1, w0, w1, images;
+} window;
+
+static window window_of(const bb_task *t, const geometry *g, int seg0, int seg1) {
+  const bb_conv *c = &t->problem.conv;
+  if (g->fc) return (window){0, c->H, 0, c->W, c->N};
+  if (g->flat) return (window){0, 1, segment(g, seg0).q0, segment(g, seg1 - 1).q1, 1};
+  const int h0 = bb_max(0, seg0 * c->stride_h - c->pad_t);
+  const int h1 = bb_min(c->H, (seg1 - 1) * c->stride_h - c->pad_t + (c->R - 1) * c->dil_h + 1);
+  return (window){h0, bb_max(h0, h1), 0, c->W, 1};
+}
+
+BB_INLINE size_t window_floats(const bb_task *t, const window *w) {
+  return (size_t)w->images * (size_t)(w->h1 - w->h0) * (size_t)(w->w1 - w->w0) *
+         (size_t)(bb_map_lanes(t->x.map) / t->problem.conv.G);
+}
+
+// Per-thread scratch: the strip of x behind the prologue, then the raw sums of a segment.
+static size_t strip_floats(const bb_task *t, const bb_config *config) {
+  if (!has_prologue(&t->prologue)) return 0;
+  const geometry g = geometry_of(t, config);
+  const int chunks = bb_ceil_div(g.segments, config->rows);
+  size_t most = 0;
+  for (int rc = 0; rc < chunks; rc++) {
+    const window w = window_of(t, &g, cut(g.segments, chunks, rc), cut(g.segments, chunks, rc + 1));
+    const size_t floats = window_floats(t, &w);
+    if (floats > most) most = floats;
+  }
+  return most;
+}
+
+static bb_workspace dense_workspace(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  const geometry g = geometry_of(t, config);
+  size_t floats = strip_floats(t, config);
+  if (epilogue_needs_scratch(&t->epilogue)) floats += (size_t)(g.flat ? g.tile * SEGMENT_TILES : g.cols) * NR_MAX * VL;
+  return (bb_workspace){.shared = gap_bytes(t, g.fc ? 1 : g.segments), .per_thread = floats * sizeof(float)};
+}
+
+// Runs the prologue over the window of x and points g at the result.
+static const float *fill_strip(const bb_args *a, geometry *g, const packed *pk, float *strip, int n, int group, int seg0,
+                               int seg1) {
+  const bb_task *t = a->task;
+  const bb_conv *c = &t->problem.conv;
+  const window w = window_of(t, g, seg0, seg1);
+  const int blocks = t->x.map->blocks / c->G, cols = w.w1 - w.w0;
+  const ptrdiff_t row = (ptrdiff_t)cols * VL, block = row * (w.h1 - w.h0);
+  for (int i = 0; i < w.images; i++) {
+    for (int b = 0; b < blocks; b++) {
+      for (int h = w.h0; h < w.h1; h++) {
+        const float *x = a->io.x + (n + i) * t->x.n_stride + (group * blocks + b) * t->x.c_stride;
+        prologue_row(a, pk, x + h * t->x.h_stride + w.w0 * VL, strip + (i * blocks + b) * block + (h - w.h0) * row, n + i,
+                     group * blocks + b, cols);
+      }
+    }
+  }
+  g->x_block = block;
+  if (g->fc) {
+    g->x_col = block * blocks;
+    g->x_tap_row = row;
+    return strip;
+  }
+  g->x_row = row * c->stride_h;
+  g->x_tap_row = row * c->dil_h;
+  return strip - (c->pad_t + w.h0) * row - (c->pad_l + w.w0) * VL;
+}
+
+// Epilogue of a segment whose raw sums are at `sum`.
+static void finish(const bb_args *a, const geometry *g, float *sum, ptrdiff_t block, ptrdiff_t col, int n, int row, span s,
+                   int k0, int k1) {
+  for (int k = k0; k < k1; k++) {
+    float *v = sum + (k - k0) * block;
+    if (g->fc) {
+      for (int i = s.q0; i < s.q1; i++) epilogue_row(a, v + (i - s.q0) * col, i, k, 0, 0, 1, gap_row(a, 1, i, 0, k));
+    } else {
+      epilogue_row(a, v, n, k, s.p, s.q0, s.q1 - s.q0, gap_row(a, g->segments, n, row, k));
+    }
+  }
+}
+
+static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
+  const bb_task *t = a->task;
+  const bb_conv *c = &t->problem.conv;
+  const bb_config *config = a->config;
+  const items all = items_of(t, config);
+  const packed pk = packed_layout(t);
+  const unsigned char *lanes = (const unsigned char *)a->packed;
+  const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
+  const bool clamp = epilogue_is_clamp(&t->epilogue), before = t->epilogue.residual == BB_RESIDUAL_BEFORE_ACT;
+  float *strip = (float *)(void *)a->per_thread;
+  float *sums = epilogue_needs_scratch(&t->epilogue) ? strip + strip_floats(t, config) : NULL;
+  const geometry base = geometry_of(t, config);
+  // Raw sums of a residual that may be y itself cannot wait in y.
+  const int cblocks = sums ? 1 : bb_ceil_div(xb, bb_max(1, config->c / VL));
+  const int stride = base.fc || c->stride_w > 2 ? 0 : c->stride_w;
+
+  // Columns of the output that tap s of a row meets.
+  int q_first[MAX_S], q_end[MAX_S];
+  bool clipped = false;
+  for (int s = 0; s < c->S && !base.fc && !base.flat; s++) {
+    q_first[s] = bb_first_valid(s, c->dil_w, c->pad_l, c->stride_w);
+    q_end[s] = bb_end_valid(s, c->dil_w, c->pad_l, c->stride_w, c->W, c->Q);
+    clipped |= q_first[s] > 0 || q_end[s] < c->Q;
+  }
+
+  for (size_t item = first_item; item < last_item; item++) {
+    const int rc = (int)(item % (size_t)all.rchunks), kc = (int)(item / (size_t)all.rchunks % (size_t)all.kchunks);
+    const int ng = (int)(item / (size_t)all.rchunks / (size_t)all.kchunks), group = ng % c->G, n = ng / c->G;
+    const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
+    geometry g = base;
+    const float *x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
+    if (has_prologue(&t->prologue)) x = fill_strip(a, &g, &pk, strip, n, group, seg0, seg1);
+    const float *w_group = a->packed + pk.w + taps_of(t, 0, group * xb) * (size_t)yb * VL;
+    const size_t taps_group = taps_of(t, group * xb, (group + 1) * xb);
+
+    for (int kg = cut(all.kgroups, all.kchunks, kc); kg < cut(all.kgroups, all.kchunks, kc + 1); kg++) {
+      const int k_in = cut(yb, all.kgroups, kg), nr = cut(yb, all.kgroups, kg + 1) - k_in, k0 = group * yb + k_in;
+      const int mr_max = widest(nr);
+      for (int cb = 0; cb < cblocks; cb++) {
+        const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
+        const bool last = cb == cblocks - 1;
+        const panel p = {
+            .w = w_group + ((size_t)k_in * taps_group + (size_t)nr * taps_of(t, group * xb, group * xb + b0)) * VL,
+            .lanes = lanes + group * xb + b0,
+            .bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL,
+            .blocks = b1 - b0,
+            .R = c->R,
+            .S = c->S,
+            .x_block = g.x_block,
+            .x_tap_row = g.x_tap_row,
+            .x_tap_col = g.x_tap_col,
+            .x_col = g.x_col,
+            .y_block = g.y_block,
+            .y_col = g.y_col,
+            .x2_block = g.x2_block,
+            .x2_col = g.x2_col,
+            .low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY,
+            .high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY,
+        };
+        for (int seg = seg0; seg < seg1; seg++) {
+          const span s = segment(&g, seg);
+          const int pixels = s.q1 - s.q0, tiles = bb_ceil_div(pixels, mr_max);
+          const float *xs = x + s.p * g.x_row + b0 * g.x_block;
+          float *ys = a->io.y + n * g.y_image + k0 * g.y_block + s.p * g.y_row + s.q0 * g.y_col;
+          const float *rs = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block + s.p * g.x2_row : NULL;
+          // Rows of taps inside the image.
+          const int h = s.p * c->stride_h - c->pad_t;
+          const int r0 = base.fc || h >= 0 ? 0 : bb_ceil_div(-h, c->dil_h);
+          const int r1 = base.fc || base.flat ? c->R : bb_min(c->R, c->H > h ? bb_ceil_div(c->H - h, c->dil_h) : 0);
+          panel own = p;
+          if (sums) {
+            ys = sums;
+            own.y_block = (ptrdiff_t)pixels * VL;
+            own.y_col = VL;
+          }
+          for (int i = 0; i < tiles; i++) {
+            const int m0 = cut(pixels, tiles, i), mr = cut(pixels, tiles, i + 1) - m0, q0 = s.q0 + m0;
+            uint32_t mask[MAX_S];
+            if (clipped) {
+              for (int tap = 0; tap < c->S; tap++) {
+                const int lo = bb_min(mr, bb_max(0, q_first[tap] - q0)), hi = bb_min(mr, bb_max(lo, q_end[tap] - q0));
+                mask[tap] = (uint32_t)((1ull << hi) - (1ull << lo));
+              }
+            }
+            tile_of[nr][mr][stride](&own, xs + q0 * g.x_col, ys + m0 * own.y_col, rs ? rs + q0 * g.x2_col : NULL, r0, r1,
+                                    clipped ? mask : NULL);
+          }
+          if (last && !clamp) finish(a, &g, ys, own.y_block, own.y_col, n, seg, s, k0, k0 + nr);
+        }
+      }
+    }
+  }
+}
+
+// ---- candidates ----------------------------------------------------------------------------------------------------
+
+// Weights of one k group and accumulation block, which should stay in L2 (1 MB on Zen 4 and Golden Cove, 512 KB on N1) beside
+// the next such panel and the rows of x and y in use.
+enum { PANEL_BYTES = 192 * 1024 };
+// Rows of x that all k groups of an item walk over: a share of L3 that neighbours leave us.
+enum { SLAB_BYTES = 2 * 1024 * 1024 };
+// Items of work per thread, so that stealing can even out a disturbed core.
+enum { ITEMS_PER_THREAD = 4 };
+
+static bb_config dense_config(const bb_task *t, int nr, int threads) {
+  const bb_conv *c = &t->problem.conv;
+  const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
+  bb_config f = {.k = bb_min(nr, yb), .q = widest(bb_min(nr, yb)), .rows = 1, .kt = yb};
+  const int fit = PANEL_BYTES / (int)sizeof(float) / VL / f.k / (c->R * c->S) / VL;
+  f.c = bb_min(xb, bb_max(1, fit)) * VL;
+
+  const geometry g = geometry_of(t, &f);
+  const int images = g.images * c->G;
+  // Row chunks: enough that a slab fits.
+  const double slab = (double)t->x.H * (double)t->x.W * xb * VL * sizeof(float);
+  int rchunks = bb_min(g.segments, (int)(slab / SLAB_BYTES) + 1), kchunks = 1;
+  if (threads > 1 && images * rchunks < ITEMS_PER_THREAD * threads) {
+    const int wanted = bb_ceil_div(ITEMS_PER_THREAD * threads, images);
+    const double w = (double)packed_layout(t).floats / c->G, x = (double)xb * t->x.H * t->x.W * VL;
+    const int groups = kgroups(yb, f.k);
+    if (w > x || g.fc) {
+      kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
+      rchunks = bb_min(g.segments, bb_ceil_div(wanted, kchunks));
+    } else {
+      rchunks = bb_min(g.segments, wanted);
+      kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
+    }
+  }
+  f.rows = bb_ceil_div(g.segments, rchunks);
+  f.kt = bb_ceil_div(yb, kchunks);
+  return f;
+}
+
+static int dense_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
+  (void)machine;
+  int n = 0;
+  for (int nr = 2; nr <= NR_MAX && n < max; nr++) {
+    if (nr > 2 && nr > t->y.map->blocks / t->problem.conv.G) break;
+    out[n++] = dense_config(t, nr, threads);
+  }
+  return n;
+}
+
+static size_t dense_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return gap_tiles(t);
+}
+
+static void dense_gap(const bb_args *a, size_t first, size_t last) {
+  const geometry g = geometry_of(a->task, a->config);
+  gap_reduce(a, g.fc ? 1 : g.segments, first, last);
+}
+
+#define DENSE_STAGES                                                             \
+  {                                                                              \
+    {"convolve", dense_tiles, dense_run}, { "mean", dense_gap_tiles, dense_gap } \
+  }
+
+#endif

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The inner loop of the dense convolutions where a multiplicand is broadcast from memory (x86): one tap of one block of input
+// channels on a register tile of mr pixels x nr blocks of output channels. Per channel: nr loads, mr broadcasts, mr*nr FMAs.
+
+#ifndef BB_CONV_TAPS_H
+#define BB_CONV_TAPS_H
+
+#include "../common.h"
+
+// x: pixel 0; step: floats from pixel to pixel; w: [lane][nr*VL].
+BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w, int lanes) {
+  for (int c = 0; c < lanes; c++, w += nr * VL) {
+    vf b[NR_MAX];
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) b[j] = vload(w + j * VL);
+    BB_UNROLL
+    for (int m = 0; m < mr; m++) {
+      const vf v = vbcast(x + m * step + c);
+      BB_UNROLL
+      for (int j = 0; j < nr; j++) acc[m][j] = vfma(v, b[j], acc[m][j]);
+    }
+  }
+}
+
+// The same for the pixels whose bit is set. The branches depend on nothing that changes in the loop, so they are predicted, and
+// there is room for them beside mr*nr FMAs: padding costs no multiplication and needs no zeros in memory.
+BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w,
+                           int lanes, uint32_t mask) {
+  for (int c = 0; c < lanes; c++, w += nr * VL) {
+    // Keeps the compiler from making a loop for every mask.
+    __asm__("" : "+r"(mask));
+    vf b[NR_MAX];
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) b[j] = vload(w + j * VL);
+    BB_UNROLL
+    for (int m = 0; m < mr; m++) {
+      if (!(mask >> m & 1)) continue;
+      const vf v = vbcast(x + m * step + c);
+      BB_UNROLL
+      for (int j = 0; j < nr; j++) acc[m][j] = vfma(v, b[j], acc[m][j]);
+    }
+  }
+}
+
+#endif
