@@ -28,18 +28,24 @@ BB_INLINE float act_one(bb_act act, float alpha, float x) {
     case BB_ACT_TANH:
       return tanhf(x);
     case BB_ACT_SIGMOID:
-      return 1 / (1 + expf(-x));
-    case BB_ACT_SILU:
-      return x / (1 + expf(-x));
+      // e^-x would overflow where the result is a denormal.
+      return x < 0 ? expf(x) / (1 + expf(x)) : 1 / (1 + expf(-x));
+    case BB_ACT_SILU: {
+      // Below -150 the sigmoid is 0; the bound makes that of -inf 0 too, not NaN.
+      const float f = x < -150 ? -150 : x;
+      return f * act_one(BB_ACT_SIGMOID, 0, f);
+    }
     case BB_ACT_MISH: {
       // tanh(log(1 + e)) = n / (n + 2) with n = e * (e + 2), which loses nothing where e is small. Above 20 it rounds to 1.
-      const float e = expf(x > 20 ? 20 : x), n = e * (e + 2);
-      return x > 20 ? x : x * (n / (n + 2));
+      const float f = x < -150 ? -150 : x, e = expf(x > 20 ? 20 : f), n = e * (e + 2);
+      return f * (n / (n + 2));
     }
     case BB_ACT_HARD_SIGMOID:
       return act_one(BB_ACT_RELU6, 0, x + 3) / 6;
-    case BB_ACT_HARD_SWISH:
-      return x * (act_one(BB_ACT_RELU6, 0, x + 3) / 6);
+    case BB_ACT_HARD_SWISH: {
+      const float f = x < -3 ? -3 : x;
+      return f * (act_one(BB_ACT_RELU6, 0, f + 3) / 6);
+    }
     case BB_ACT_IDENTITY:
     case BB_ACT_COUNT:
       break;
