@@ -127,9 +127,9 @@ static bb_status take_weights(const bb_task *task, const bb_weights *given, bb_w
                           .scale = scale ? given->scale : NULL,
                           .shift = scale ? given->shift : NULL};
   const char *missing = NULL;
-  if (conv && !weights->w) missing = "weights";
-  if (conv && task->epilogue.bias && !weights->b) missing = "a bias";
   if (conv && scale && !(weights->scale && weights->shift)) missing = "scale and shift of its input";
+  if (conv && task->epilogue.bias && !weights->b) missing = "a bias";
+  if (conv && !weights->w) missing = "weights";
   if (missing) return bb_fail(error, BB_INVALID, "the task uses %s, but none are given", missing);
   return BB_OK;
 }

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common.h"
@@ -178,15 +179,18 @@ static bb_status read_file(const char *path, char **text, size_t *bytes, bb_erro
   FILE *file = fopen(path, "rb");
   if (!file) return bb_fail(error, BB_IO, "cannot open %s: %s", path, strerror(errno));
   bb_status status = BB_OK;
-  const bool sized = fseek(file, 0, SEEK_END) == 0;
-  const long size = sized ? ftell(file) : -1;
-  if (size < 0 || fseek(file, 0, SEEK_SET) != 0)
+  struct stat about;
+  const bool known = fstat(fileno(file), &about) == 0;
+  const size_t size = known && about.st_size > 0 ? (size_t)about.st_size : 0;
+  if (!known)
     status = bb_fail(error, BB_IO, "cannot read %s: %s", path, strerror(errno));
-  else if ((unsigned long)size > max_file)
-    status = bb_fail(error, BB_INVALID, "%s is no wisdom file: %ld bytes, expected at most %zu", path, size, max_file);
-  else if (!(*text = malloc((size_t)size + 1)))
-    status = bb_fail(error, BB_NO_MEMORY, "out of memory for the %ld bytes of %s", size, path);
-  else if (fread(*text, 1, (size_t)size, file) != (size_t)size)
+  else if (!S_ISREG(about.st_mode))
+    status = bb_fail(error, BB_IO, "cannot read %s: it is no regular file", path);
+  else if (size > max_file)
+    status = bb_fail(error, BB_INVALID, "%s is no wisdom file: %zu bytes, expected at most %zu", path, size, max_file);
+  else if (!(*text = malloc(size + 1)))
+    status = bb_fail(error, BB_NO_MEMORY, "out of memory for the %zu bytes of %s", size, path);
+  else if (fread(*text, 1, size, file) != size)
     status = bb_fail(error, BB_IO, "cannot read %s: %s", path, ferror(file) ? strerror(errno) : "it became shorter");
   fclose(file);
   if (status) {
@@ -195,7 +199,7 @@ static bb_status read_file(const char *path, char **text, size_t *bytes, bb_erro
     return status;
   }
   (*text)[size] = 0;
-  *bytes = (size_t)size;
+  *bytes = size;
   return BB_OK;
 }
 
