@@ -10,7 +10,7 @@
 enum { WIDTH = 256 };
 
 void bb_build_fpn_resnet50(bb_builder *b, int x) {
-  const bb_nn_conv_spec lateral = {.k = WIDTH, .r = 1, .bias = true};
+  const bb_nn_conv_spec lateral = {.k = WIDTH, .r = 1, .bias = true, .gain = 1};
   const bb_nn_conv_spec smooth = {.k = WIDTH, .r = 3, .bias = true, .gain = 1};
   int c[4], m[4], p[4];
 

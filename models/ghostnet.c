@@ -71,7 +71,7 @@ static int ghost_bottleneck(bb_builder *b, int x, const bottleneck *v) {
     y = conv_bn(b, y, "conv_dw", "bn_dw", (bb_nn_conv_spec){.k = v->exp, .r = v->k, .stride = v->stride, .groups = v->exp}, 1);
   if (v->se) y = squeeze_excite(b, y, divisible(v->exp / 4.0));
   // The gate is about 1/2: its square 1/4.
-  y = ghost(b, y, "ghost2", v->out, false, (down ? 1 : 2) * (v->se ? 4 : 1), 0.5);
+  y = ghost(b, y, "ghost2", v->out, false, (down ? 1 : 2) * (v->se ? 4 : 1), 0.25);
   if (down || in != v->out) {
     x = conv_bn(b, x, "shortcut.0", "shortcut.1",
                 (bb_nn_conv_spec){.k = in, .r = v->k, .stride = v->stride, .groups = in, .gain = 1}, 1);

@@ -19,9 +19,9 @@ static int bottleneck(bb_builder *b, int x, int width, int stride) {
   y = bb_nn_batch_norm(b, y, "bn2", eps, 1);
   y = bb_nn_relu(b, y, "relu");
   y = bb_nn_conv(b, y, "conv3", (bb_nn_conv_spec){.k = out, .r = 1});
-  y = bb_nn_batch_norm(b, y, "bn3", eps, 0.5);
+  y = bb_nn_batch_norm(b, y, "bn3", eps, 0.25);
   if (stride != 1 || bb_nn_shape(b, x).C != out) {
-    x = bb_nn_conv(b, x, "downsample.0", (bb_nn_conv_spec){.k = out, .r = 1, .stride = stride});
+    x = bb_nn_conv(b, x, "downsample.0", (bb_nn_conv_spec){.k = out, .r = 1, .stride = stride, .gain = 1});
     x = bb_nn_batch_norm(b, x, "downsample.1", eps, 1);
   }
   y = bb_nn_add(b, y, x, "add");
