@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every kernel of the registry that can run here against the reference: one named test per (kernel, case), the name being
+// <kernel>/<problem>, made from cases.def, from the kernel's own blocks and from the tails suite.
+//
+// Each test: integer data at zero tolerance, buffers flush against the page behind; then normal data within the bounds, buffers
+// flush against the page in front, with 1, 2 and 7 threads to the same bits. Candidates of the kernel take turns; all of them
+// are tried on what is not of the tails suite.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <getopt.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bench/tails.h"
+#include "harness.h"
+#include "kernels/common.h"
+
+// ---- cases ---------------------------------------------------------------------------------------------------------
+
+typedef enum place {
+  DENSE,
+  PARTS,     // channels of two tensors one after the other, each padded to whole blocks
+  SHUFFLED,  // the lanes of y hold other channels than those of x, some in the middle are empty
+  SLICED,    // views of something bigger
+  IN_PLACE,  // the residual is y
+} place;
+
+static const char *const place_names[] = {"", "@parts", "@shuffled", "@sliced", "@in_place"};
+
+typedef struct test_case {
+  bb_task task;  // without views
+  place place;
+  bool no_scale, no_shift;  // BB_OP_SCALE
+  bool every_fill;
+  bool tail;  // of the tails suite
+  const bb_kernel *only;
+} test_case;
+
+static struct {
+  test_case *at;
+  size_t count, room;
+} cases;
+
+static void *more(void *old, size_t count, size_t *room, size_t size) {
+  if (count < *room) return old;
+  *room = *room ? 2 * *room : 1024;
+  void *p = realloc(old, *room * size);
+  if (!p) {
+    fprintf(stderr, "test_kernels: out of memory\n");
+    exit(5);
+  }
+  return p;
+}
+
+static void add(test_case c) {
+  bb_error error;
+  if (bb_problem_validate(&c.task.problem, &error)) {
+    fprintf(stderr, "test_kernels: impossible case: %s\n", error.text);
+    exit(2);
+  }
+  cases.at = more(cases.at, cases.count, &cases.room, sizeof *cases.at);
+  cases.at[cases.count++] = c;
+}
+
+static bb_task parse(const char *text) {
+  bb_task task;
+  bb_error error;
+  if (bb_conv_parse(text, &task, NULL, NULL, &error)) {
+    fprintf(stderr, "cases.def: %s\n", error.text);
+    exit(2);
+  }
+  return task;
+}
+
+// The identity, each part of epilogue and prologue alone, and what networks combine.
+static void add_fused(const char *text) {
+  static const char *const parts[] = {"",
+                                      "+bias",
+                                      "+add",
+                                      "+addafter",
+                                      "+scale",
+                                      "+second",
+                                      "+gap",
+                                      "+pre_bn",
+                                      "+pre_relu",
+                                      "+pre_scale",
+                                      "+bias+add+relu",
+                                      "+bias+add+relu6",
+                                      "+bias+relu+addafter",
+                                      "+bias+add+silu",
+                                      "+bias+mish+addafter",
+                                      "+bias+sigmoid+scale",
+                                      "+bias+hard_swish+second",
+                                      "+bias+relu+gap",
+                                      "+bias+silu+gap+second",
+                                      "+bias+hard_sigmoid+scale+addafter+second+gap",
+                                      "+add+leaky_relu:0.25+scale+second+gap",
+                                      "+bias+leaky_relu:0.1",
+                                      "+leaky_relu:-0.5",
+                                      "+pre_bn+pre_relu",
+                                      "+pre_scale+pre_bn+pre_relu",
+                                      "+pre_scale+pre_relu+bias+relu",
+                                      "+pre_scale+bias",
+                                      "+pre_bn+pre_relu+bias+add+hard_swish+scale+second+gap"};
+  char whole[256];
+  for (size_t i = 0; i < BB_COUNT(parts); i++) {
+    snprintf(whole, sizeof whole, "%s%s", text, parts[i]);
+    const bb_task task = parse(whole);
+    add((test_case){.task = task});
+    if (task.epilogue.residual) add((test_case){.task = task, .place = IN_PLACE});
+  }
+  for (int act = 0; act < BB_ACT_COUNT; act++) {
+    if (act == BB_ACT_IDENTITY || act == BB_ACT_LEAKY_RELU) continue;
+    snprintf(whole, sizeof whole, "%s+bias+%s", text, bb_act_name((bb_act)act));
+    add((test_case){.task = parse(whole)});
+  }
+}
+
+static void add_placed(bb_task task) {
+  for (int p = DENSE; p <= SLICED; p++) add((test_case){.task = task, .place = (place)p});
+  if (task.epilogue.residual) add((test_case){.task = task, .place = IN_PLACE});
+}
+
+// Operations that are not convolutions: everywhere; with an activation where all lies dense.
+static void add_other(bb_problem problem, bool no_scale, bool no_shift) {
+  const bb_task task = {.problem = problem};
+  for (int p = DENSE; p <= SLICED; p++)
+    add((test_case){.task = task, .place = (place)p, .no_scale = no_scale, .no_shift = no_shift});
+  for (int act = 1; act < BB_ACT_COUNT; act++) {
+    const bb_epilogue epilogue = {.act = (bb_act)act, .alpha = act == BB_ACT_LEAKY_RELU ? 0.25f : 0};
+    add((test_case){.task = {.problem = problem, .epilogue = epilogue},
+                    .place = act == BB_ACT_SIGMOID || act == BB_ACT_HARD_SIGMOID ? SHUFFLED : DENSE,
+                    .no_scale = no_scale,
+                    .no_shift = no_shift});
+  }
+}
+
+static int pooled(int in, int size, int stride, int before, int behind, bool ceil_mode) {
+  const int room = in + before + behind - size;
+  if (!ceil_mode) return room / stride + 1;
+  const int out = bb_ceil_div(room, stride) + 1;
+  return (out - 1) * stride >= in + before ? out - 1 : out;
+}
+
+static void add_pool(bb_pooling v) {
+  if (!v.adaptive) {
+    v.P = pooled(v.H, v.R, v.stride_h, v.pad_t, v.pad_b, v.ceil_mode);
+    v.Q = pooled(v.W, v.S, v.stride_w, v.pad_l, v.pad_r, v.ceil_mode);
+  }
+  add_other((bb_problem){.op = BB_OP_POOL, .pool = v}, false, false);
+}
+
+static void add_listed(void) {
+#define BB_CONV(text)   add((test_case){.task = parse(text)});
+#define BB_FUSED(text)  add_fused(text);
+#define BB_PLACED(text) add_placed(parse(text));
+#define BB_FILLED(text) add((test_case){.task = parse(text), .every_fill = true});
+#define BB_POOL(kind, N, C, H, W, R, S, sh, sw, pt, pb, pl, pr, ceil_mode, include) \
+  add_pool((bb_pooling){BB_POOL_##kind, N, C, H, W, 0, 0, R, S, sh, sw, pt, pb, pl, pr, ceil_mode, include, false});
+#define BB_ADAPTIVE(kind, N, C, H, W, P, Q) \
+  add_pool((bb_pooling){BB_POOL_##kind, N, C, H, W, P, Q, .stride_h = 1, .stride_w = 1, .adaptive = true});
+#define BB_ELTWISE(kind, N, C, H, W, C2, broadcast) \
+  add_other((bb_problem){.op = BB_OP_ELTWISE, .eltwise = {BB_ELTWISE_##kind, N, C, H, W, C2, broadcast}}, false, false);
+#define BB_SCALE(N, C, H, W, scale_given, shift_given) \
+  add_other((bb_problem){.op = BB_OP_SCALE, .scale = {N, C, H, W}}, !scale_given, !shift_given);
+#define BB_COPY(N, C, H, W)    add_other((bb_problem){.op = BB_OP_COPY, .copy = {N, C, H, W}}, false, false);
+#define BB_SOFTMAX(N, C, H, W) add_other((bb_problem){.op = BB_OP_SOFTMAX, .softmax = {N, C, H, W}}, false, false);
+#define BB_RESIZE(kind, N, C, H, W, P, Q) \
+  add_other((bb_problem){.op = BB_OP_RESIZE, .resize = {BB_RESIZE_##kind, N, C, H, W, P, Q}}, false, false);
+#include "cases.def"
+}
+
+// B-1, B, B+1 of each block of a kernel. block.k and block.c are tried as channels, and where they are fewer than the lanes of
+// a block, as blocks of channels too.
+static void add_edges(const bb_kernel *kernel) {
+  if (kernel->op != BB_OP_CONV) return;
+  static const char *const shapes[] = {"g%dmb1ic%dih%diw%doc%doh%dow%dkh3kw3ph1pw1", "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1ph0pw0",
+                                       "g%dmb2ic%dih%diw%doc%doh%dow%dkh3kw3sh2sw2ph1pw1",
+                                       "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1sh2sw2ph0pw0"};
+  const int q0 = bb_max(kernel->block.q, 1), k0 = bb_max(kernel->block.k, 1), c0 = bb_max(kernel->block.c, 1);
+  const int k1 = k0 < kernel->y_block ? k0 * kernel->y_block : k0, c1 = c0 < kernel->x_block ? c0 * kernel->x_block : c0;
+  for (int i = 0; i < 27; i++) {
+    const int q = bb_max(q0 + i % 3 - 1, 1), k = bb_max(k1 + i / 3 % 3 - 1, 1), c = bb_max(c1 + i / 9 - 1, 1);
+    for (size_t s = 0; s < BB_COUNT(shapes); s++) {
+      const int stride = s < 2 ? 1 : 2;
+      char text[160];
+      for (int kind = 0; kind < 4; kind++) {
+        // dense; narrow input; depthwise; two outputs rows more than columns need
+        const int C = kind == 1 ? 1 + i % 4 : kind == 2 ? k : c, G = kind == 2 ? k : 1, P = kind == 3 ? 3 : 2;
+        if (kind == 3 && i % 2) continue;
+        snprintf(text, sizeof text, shapes[s], G, C, P * stride, q * stride, k, P, q);
+        add((test_case){.task = parse(text), .only = kernel});
+      }
+      // The image is the kernel: fully connected.
+      if (s == 1) {
+        snprintf(text, sizeof text, "mb%dic%dih2oc%dkh2", 1 + i % 3, c, k);
+        add((test_case){.task = parse(text), .only = kernel});
+      }
+    }
+  }
+}
+
+static void add_tails(uint64_t seed) {
+  static bb_conv list[BB_TAILS_SELECTED];
+  if (!bb_tails_select(seed, BB_TAILS_SELECTED, list)) exit(5);
+  for (int i = 0; i < BB_TAILS_SELECTED; i++)
+    add((test_case){.task.problem = {.op = BB_OP_CONV, .conv = list[i]}, .tail = true});
+}
+
+// ---- views ---------------------------------------------------------------------------------------------------------
+
+typedef struct placed_task {
+  bb_task task;
+  bb_map *map[3];  // owned: of x, y, x2
+} placed_task;
+
+static bb_map *parts_map(int C, int first, int block) {
+  bb_map *map;
+  const int part[2] = {first, C - first};
+  assert_int_equal(bb_map_create(part, first < C ? 2 : 1, block, &map), BB_OK);
+  return map;
+}
+
+// Channels in steps of 7 (or of 1 if 7 divides C) with an empty lane after every fifth.
+static bb_map *shuffled_map(int C, int block) {
+  const int step = C % 7 ? 7 : 1, blocks = bb_ceil_div(C + C / 5, block);
+  int *lane = malloc((size_t)(blocks * block) * sizeof *lane);
+  bb_map *map;
+  assert_non_null(lane);
+  int c = 0;
+  for (int i = 0; i < blocks * block; i++) lane[i] = i % 6 == 5 || c >= C ? -1 : (int)((int64_t)c++ * step % C);
+  while (c < C) {  // the last ones into what is still free, from the end
+    for (int i = blocks * block; i-- > 0 && c < C;) {
+      if (lane[i] < 0) lane[i] = (int)((int64_t)c++ * step % C);
+    }
+  }
+  assert_int_equal(bb_map_create_lanes(lane, blocks, block, &map), BB_OK);
+  free(lane);
+  return map;
+}
+
+static bb_view remap(const bb_view *v, const bb_map *map) { return bb_view_dense(v->N, v->C, v->H, v->W, map); }
+
+// As if columns, rows and channels of somebody else lay between: `gap` units more of each stride.
+static void spread(bb_view *v, int gap) {
+  const ptrdiff_t unit = v->block > 1 ? BB_ALIGN / (ptrdiff_t)sizeof(float) : 1;
+  v->h_stride += (v->block > 1 ? v->block : 3) * gap;
+  v->c_stride = (v->H * v->h_stride + unit - 1) / unit * unit + 3 * gap * unit;
+  v->n_stride = v->map->blocks * v->c_stride + gap * unit;
+}
+
+static void place_task(const test_case *c, int x_block, int y_block, placed_task *p) {
+  *p = (placed_task){.task = c->task};
+  bb_task *t = &p->task;
+  assert_int_equal(bb_task_views(t, x_block, y_block), BB_OK);
+  const bool eltwise = t->problem.op == BB_OP_ELTWISE;
+  // A second operand of fewer channels is the first part.
+  const int C2 = eltwise ? t->problem.eltwise.C2 : 0, first = C2 && C2 < t->x.C ? C2 : (t->x.C + 1) / 2;
+  if (c->place == PARTS) {
+    p->map[0] = parts_map(t->x.C, first, x_block);
+    p->map[1] = parts_map(t->y.C, t->y.C == t->x.C ? first : (t->y.C + 2) / 3, y_block);
+    if (eltwise) p->map[2] = parts_map(C2, C2 < t->x.C ? C2 : first, x_block);
+  } else if (c->place == SHUFFLED) {
+    // Only a convolution shuffles the input too; elsewhere y gets another map than x.
+    if (t->problem.op == BB_OP_CONV) p->map[0] = shuffled_map(t->x.C, x_block);
+    p->map[1] = shuffled_map(t->y.C, y_block);
+  }
+  if (p->map[0]) t->x = remap(&t->x, p->map[0]);
+  if (p->map[1]) {
+    t->y = remap(&t->y, p->map[1]);
+    if (t->epilogue.second) t->y2 = remap(&t->y2, p->map[1]);
+    if (t->epilogue.residual) t->x2 = remap(&t->x2, p->map[1]);
+  }
+  if (p->map[2]) t->x2 = remap(&t->x2, p->map[2]);
+  if (c->place == SLICED) {
+    spread(&t->x, 1);
+    spread(&t->y, 2);
+    if (t->x2.map) spread(&t->x2, 3);
+    if (t->y2.map) spread(&t->y2, 1);
+  }
+  bb_error error;
+  if (bb_task_validate(t, &error)) fail_msg("%s", error.text);
+}
+
+static void unplace_task(placed_task *p) {
+  for (size_t i = 0; i < BB_COUNT(p->map); i++) bb_map_destroy(p->map[i]);
+}
+
+// ---- data ----------------------------------------------------------------------------------------------------------
+
+static uint64_t seed;
+
+// The reference's answer is the same for every kernel, and kernels are the inner loop.
+static const bb_ref_data *data_of(const test_case *c, bb_fill fill) {
+  static const test_case *of;
+  static bb_ref_data *kept[BB_FILL_COUNT];
+  if (of != c) {
+    for (int i = 0; i < BB_FILL_COUNT; i++) {
+      bb_ref_data_destroy(kept[i]);
+      kept[i] = NULL;
+    }
+    of = c;
+  }
+  if (!kept[fill]) {
+    const bb_ref_options options = {.fill = fill, .seed = seed, .no_scale = c->no_scale, .no_shift = c->no_shift};
+    assert_int_equal(bb_ref_data_create(&c->task.problem, &c->task.prologue, &c->task.epilogue, &options, &kept[fill]), BB_OK);
+  }
+  return kept[fill];
+}
+
+// ---- tests ---------------------------------------------------------------------------------------------------------
+
+typedef struct pair {
+  const test_case *c;
+  const bb_kernel *kernel;
+  int x_block, y_block;
+  size_t index;  // of the case
+} pair;
+
+static int print_config(char *text, size_t size, const bb_config *g) {
+  return snprintf(text, size, "q%d k%d c%d rows%d kt%d tile%d", g->q, g->k, g->c, g->rows, g->kt, g->tile);
+}
+
+static void report(const pair *p, const bb_task *task, const bb_config *config, bb_fill fill, int threads, const char *what) {
+  char problem[256], knobs[96];
+  bb_task_print(task, problem, sizeof problem);
+  print_config(knobs, sizeof knobs, config);
+  fail_msg("%s: %s%s: seed %llu, %s data, %d threads, config %s: %s", p->kernel->name, problem, place_names[p->c->place],
+           (unsigned long long)seed, bb_fill_name(fill), threads, knobs, what);
+}
+
+static bb_verify *prepare(const pair *p, const bb_task *task, bb_fill fill, const bb_verify_memory *memory) {
+  const bb_verify_options options = {.residual_in_place = p->c->place == IN_PLACE,
+                                     .margin = p->c->place == SLICED ? 64 : 0,
+                                     .memory = memory,
+                                     .data = data_of(p->c, fill)};
+  bb_verify *v;
+  bb_error error;
+  if (bb_verify_create(task, &options, &v, &error)) fail_msg("%s", error.text);
+  return v;
+}
+
+static void run(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads,
+                bb_flush flush) {
+  bb_verify_reset(v);
+  const int signal = bb_run_kernel(p->kernel, task, config, &v->weights, &v->io, threads, flush);
+  if (!signal) return;
+  char text[128];
+  snprintf(text, sizeof text, "died of signal %d (%s) with buffers flush %s", signal, strsignal(signal),
+           flush == BB_FLUSH_BEFORE ? "against the page in front" : "against the page behind");
+  report(p, task, config, fill, threads, text);
+}
+
+static void check(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads) {
+  bb_verify_result result;
+  if (!bb_verify_check(v, bb_claimed_bound(p->kernel, task, config), &result))
+    report(p, task, config, fill, threads, result.text);
+}
+
+static void test_fill(const pair *p, const bb_task *task, const bb_config *config, bb_fill fill, int threads, bb_flush flush) {
+  bb_verify *v = prepare(p, task, fill, flush == BB_FLUSH_BEFORE ? &bb_guard_before : &bb_guard_after);
+  run(p, task, v, config, fill, threads, flush);
+  check(p, task, v, config, fill, threads);
+  bb_verify_destroy(v);
+}
+
+static float *snapshot(const bb_verify_buffer *b) {
+  if (!b->memory) return NULL;
+  float *copy = malloc(b->floats * sizeof *copy);
+  assert_non_null(copy);
+  return memcpy(copy, b->memory, b->floats * sizeof *copy);
+}
+
+static void same(const pair *p, const bb_task *task, const bb_config *config, const bb_verify_buffer *b, float *copy,
+                 int threads, const char *what) {
+  for (size_t i = 0; copy && i < b->floats; i++) {
+    if (!memcmp(&copy[i], &b->memory[i], sizeof *copy)) continue;
+    char text[128];
+    snprintf(text, sizeof text, "%s: float %zu is %.9g, with one thread it was %.9g", what, i, (double)b->memory[i],
+             (double)copy[i]);
+    report(p, task, config, BB_FILL_NORMAL, threads, text);
+  }
+  if (threads == 7) free(copy);
+}
+
+// Normal data, and the same bits for every number of threads.
+static void test_threads(const pair *p, const bb_task *task, const bb_config *config) {
+  bb_verify *v = prepare(p, task, BB_FILL_NORMAL, &bb_guard_before);
+  run(p, task, v, config, BB_FILL_NORMAL, 1, BB_FLUSH_BEFORE);
+  float *y = snapshot(&v->y), *y2 = snapshot(&v->y2), *gap = snapshot(&v->gap);
+  check(p, task, v, config, BB_FILL_NORMAL, 1);
+  for (int threads = 2; threads <= 7; threads += 5) {
+    run(p, task, v, config, BB_FILL_NORMAL, threads, BB_FLUSH_BEFORE);
+    same(p, task, config, &v->y, y, threads, "y");
+    same(p, task, config, &v->y2, y2, threads, "y2");
+    same(p, task, config, &v->gap, gap, threads, "gap");
+  }
+  bb_verify_destroy(v);
+}
+
+static void test_pair(void **state) {
+  const pair *p = *state;
+  bb_guard_put_all();
+  placed_task placed;
+  place_task(p->c, p->x_block, p->y_block, &placed);
+  const bb_task *task = &placed.task;
+  bb_config configs[2 * BB_MAX_CONFIGS];
+  const int count = bb_all_configs(p->kernel, task, 1, configs);
+
+  test_fill(p, task, &configs[0], BB_FILL_INT, 1, BB_FLUSH_AFTER);
+  test_threads(p, task, &configs[p->index % (size_t)count]);
+  for (int i = 1; i < count && !p->c->tail; i++) test_fill(p, task, &configs[i], BB_FILL_INT, 2, BB_FLUSH_AFTER);
+  for (int f = 0; f < BB_FILL_COUNT && p->c->every_fill; f++)
+    test_fill(p, task, &configs[0], (bb_fill)f, 1, f % 2 ? BB_FLUSH_BEFORE : BB_FLUSH_AFTER);
+  unplace_task(&placed);
+}
+
+// ---- full product of the tails suite -------------------------------------------------------------------------------
+
+// One test per kernel and slice of the product.
+typedef struct slice {
+  const bb_kernel *kernel;
+  size_t first, last;
+} slice;
+
+static void test_slice(void **state) {
+  const slice *s = *state;
+  bb_guard_put_all();
+  for (size_t i = s->first; i < s->last; i++) {
+    test_case c = {.task.problem.op = BB_OP_CONV, .tail = true};
+    if (!bb_tails_at(i, &c.task.problem.conv)) continue;
+    pair p = {&c, s->kernel, s->kernel->x_block, s->kernel->y_block, i};
+    placed_task placed;
+    place_task(&c, p.x_block, p.y_block, &placed);
+    if (bb_kernel_accepts(s->kernel, &placed.task)) {
+      bb_config configs[2 * BB_MAX_CONFIGS];
+      const int count = bb_all_configs(s->kernel, &placed.task, 1, configs);
+      bb_ref_data *data;
+      const bb_ref_options options = {.fill = BB_FILL_INT, .seed = seed + i};
+      assert_int_equal(bb_ref_data_create(&c.task.problem, NULL, NULL, &options, &data), BB_OK);
+      const bool after = i % 2;
+      const bb_verify_options how = {.memory = after ? &bb_guard_after : &bb_guard_before, .data = data};
+      bb_verify *v;
+      assert_int_equal(bb_verify_create(&placed.task, &how, &v, NULL), BB_OK);
+      const bb_config *config = &configs[i / 2 % (size_t)count];
+      run(&p, &placed.task, v, config, BB_FILL_INT, 1 + (int)(i % 3), after ? BB_FLUSH_AFTER : BB_FLUSH_BEFORE);
+      check(&p, &placed.task, v, config, BB_FILL_INT, 1 + (int)(i % 3));
+      bb_verify_destroy(v);
+      bb_ref_data_destroy(data);
+    }
+    unplace_task(&placed);
+  }
+}
+
+// ---- list ----------------------------------------------------------------------------------------------------------
+
+static struct {
+  struct CMUnitTest *at;
+  size_t count, room;
+} tests;
+
+static regex_t filter;
+static bool filtered;
+
+static bool wanted(const char *name) { return !filtered || !regexec(&filter, name, 0, NULL, 0); }
+
+static void add_test(const char *name, CMUnitTestFunction function, const void *state, size_t size) {
+  char *copy = strdup(name);
+  void *kept = malloc(size);
+  if (!copy || !kept) exit(5);
+  memcpy(kept, state, size);
+  tests.at = more(tests.at, tests.count, &tests.room, sizeof *tests.at);
+  tests.at[tests.count++] = (struct CMUnitTest){.name = copy, .test_func = function, .initial_state = kept};
+}
+
+static void add_pair(size_t index, const bb_kernel *kernel, int x_block, int y_block) {
+  const test_case *c = &cases.at[index];
+  char problem[256], name[400], blocks[32] = "";
+  placed_task placed;
+  place_task(c, x_block, y_block, &placed);
+  if (bb_kernel_accepts(kernel, &placed.task)) {
+    bb_task_print(&c->task, problem, sizeof problem);
+    if (!kernel->x_block || !kernel->y_block) snprintf(blocks, sizeof blocks, "@%dto%d", x_block, y_block);
+    snprintf(name, sizeof name, "%s/%s%s%s%s%s", kernel->name, problem, c->no_scale ? "@no_scale" : "",
+             c->no_shift ? "@no_shift" : "", place_names[c->place], blocks);
+    if (wanted(name)) add_test(name, test_pair, &(pair){c, kernel, x_block, y_block, index}, sizeof(pair));
+  }
+  unplace_task(&placed);
+}
+
+static bool runs(const bb_kernel *kernel) { return bb_isa_runs(kernel->isa) && bb_isa_within(kernel->isa, bb_isa_best()); }
+
+static void list_pairs(size_t shard, size_t shards) {
+  static const int blocks[] = {1, 4, 8, 16};
+  for (size_t i = shard; i < cases.count; i += shards) {
+    for (size_t k = 0; k < bb_kernel_count(); k++) {
+      const bb_kernel *kernel = bb_kernel_at(k);
+      if (!runs(kernel) || kernel->op != cases.at[i].task.problem.op) continue;
+      if (cases.at[i].only && cases.at[i].only != kernel) continue;
+      // A block of 0 means any.
+      for (size_t x = 0; x < (kernel->x_block ? 1 : BB_COUNT(blocks)); x++) {
+        for (size_t y = 0; y < (kernel->y_block ? 1 : BB_COUNT(blocks)); y++)
+          add_pair(i, kernel, kernel->x_block ? kernel->x_block : blocks[x], kernel->y_block ? kernel->y_block : blocks[y]);
+      }
+    }
+  }
+}
+
+static void list_slices(size_t shard, size_t shards) {
+  enum { SLICES = 60 };
+  for (size_t i = shard; i < SLICES; i += shards) {
+    for (size_t k = 0; k < bb_kernel_count(); k++) {
+      const bb_kernel *kernel = bb_kernel_at(k);
+      if (!runs(kernel) || kernel->op != BB_OP_CONV) continue;
+      const slice s = {kernel, (size_t)BB_TAILS_PRODUCT * i / SLICES, (size_t)BB_TAILS_PRODUCT * (i + 1) / SLICES};
+      char name[160];
+      snprintf(name, sizeof name, "%s/tails %zu to %zu", kernel->name, s.first, s.last);
+      if (wanted(name)) add_test(name, test_slice, &s, sizeof s);
+    }
+  }
+}
+
+static const char usage[] =
+    "usage: test_kernels [options]\n"
+    "  --full          all of the tails suite instead of a selection of 3,000\n"
+    "  --filter REGEX  only tests whose name, <kernel>/<problem>, matches (POSIX extended)\n"
+    "  --seed N        of data and selection [BB_SEED, or 1]\n"
+    "  --shard I/N     the I-th of N parts, 1 <= I <= N\n"
+    "  --list          names only\n";
+
+int main(int argc, char **argv) {
+  static const struct option options[] = {{"full", no_argument, NULL, 'a'},
+                                          {"filter", required_argument, NULL, 'f'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"shard", required_argument, NULL, 'p'},
+                                          {"list", no_argument, NULL, 'l'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+  bool full = false, list = false;
+  size_t shard = 1, shards = 1;
+  seed = bb_test_seed();
+  for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    bool good = true;
+    switch (o) {
+      case 'a':
+        full = true;
+        break;
+      case 'f':
+        good = filtered = !regcomp(&filter, optarg, REG_EXTENDED | REG_NOSUB);
+        break;
+      case 's':
+        seed = strtoull(optarg, NULL, 0);
+        break;
+      case 'p':
+        good = sscanf(optarg, "%zu/%zu", &shard, &shards) == 2 && shard >= 1 && shard <= shards;
+        break;
+      case 'l':
+        list = true;
+        break;
+      default:
+        good = false;
+    }
+    if (!good) {
+      fputs(usage, o == 'h' ? stdout : stderr);
+      return o == 'h' ? 0 : 2;
+    }
+  }
+  add_listed();
+  for (size_t k = 0; k < bb_kernel_count(); k++) {
+    if (runs(bb_kernel_at(k))) add_edges(bb_kernel_at(k));
+  }
+  add_tails(seed);
+  list_pairs(shard - 1, shards);
+  if (full) list_slices(shard - 1, shards);
+  if (list) {
+    for (size_t i = 0; i < tests.count; i++) puts(tests.at[i].name);
+    return 0;
+  }
+  fprintf(stderr, "test_kernels: %zu tests, ISA %s, seed %llu\n", tests.count, bb_isa_name(bb_isa_best()),
+          (unsigned long long)seed);
+  return _cmocka_run_group_tests("kernels", tests.at, tests.count, NULL, NULL) ? 1 : 0;
+}
