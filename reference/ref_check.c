@@ -279,7 +279,6 @@ static double count_terms(const bb_ref_data *d) {
     const bb_pooling *p = &v->pool;
     return 1 + (p->adaptive ? ceil((double)p->H / p->P + 1) * ceil((double)p->W / p->Q + 1) : (double)p->R * p->S);
   }
-  if (v->op == BB_OP_SOFTMAX) return v->softmax.C;
   return 1;
 }
 
