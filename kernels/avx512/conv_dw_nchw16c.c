@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Depthwise convolution, NCHW16c, AVX-512: 14 sums + 3 or 5 weights + the vector of x at hand.
+
+#include "vec.h"
+
+enum { ROWS_M = 14, ROWS_M_ANY = 8 };
+
+// One zmm FMA per cycle on Zen 4; two on Intel's servers, where the loads would bound it instead.
+#define VECTOR_CYCLES 1.0
+
+#include "../simd/conv_dw.h"
+
+const bb_kernel bb_conv_dw_nchw16c_avx512 = {
+    .name = "conv_dw_nchw16c_avx512",
+    .op = BB_OP_CONV,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_AVX512,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = ROWS_M, .k = VL, .c = VL},
+    .accepts = dw_accepts,
+    .configs = dw_configs,
+    .cycles = dw_cycles,
+    .packed_bytes = dw_packed_bytes,
+    .pack = dw_pack,
+    .workspace = dw_workspace,
+    .stage = {{"rows", rows_tiles, dw_run}, {"means", rows_gap_tiles, rows_gap_run}},
+};

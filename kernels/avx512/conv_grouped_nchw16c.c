@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Grouped convolution, NCHW16c, AVX-512: 14 sums + 3 or 5 weights + the vector of x at hand + the permutation.
+
+#include "vec.h"
+
+enum { ROWS_M = 14, ROWS_M_ANY = 8 };
+
+// One zmm FMA per cycle on Zen 4; two on Intel's servers, where the loads would bound it instead.
+#define VECTOR_CYCLES 1.0
+
+#include "../simd/conv_grouped.h"
+
+const bb_kernel bb_conv_grouped_nchw16c_avx512 = {
+    .name = "conv_grouped_nchw16c_avx512",
+    .op = BB_OP_CONV,
+    .alg = BB_ALG_DIRECT,
+    .isa = BB_ISA_AVX512,
+    .x_block = VL,
+    .y_block = VL,
+    .block = {.q = ROWS_M, .k = VL, .c = VL},
+    .accepts = grouped_accepts,
+    .configs = grouped_configs,
+    .cycles = grouped_cycles,
+    .packed_bytes = grouped_packed_bytes,
+    .pack = grouped_pack,
+    .workspace = grouped_workspace,
+    .stage = {{"rows", rows_tiles, grouped_run}, {"means", rows_gap_tiles, rows_gap_run}},
+};
