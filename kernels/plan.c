@@ -210,7 +210,11 @@ static void evict(const void *memory, size_t bytes) {
     (void)p;
 #endif
   }
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#if defined(__x86_64__)
+  _mm_mfence();
+#elif defined(__aarch64__)
+  __asm__ volatile("dsb ish" ::: "memory");
+#endif
 }
 
 // Every candidate within the options of the strongest level that accepts, in order of preference.
