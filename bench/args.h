@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef BENCH_ARGS_H
+#define BENCH_ARGS_H
+
+#include "bench.h"
+
+// Reads the flags and arguments of a verb. EXIT_OK and *help = false: go on. *help: print_help and leave.
+exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *help);
+
+void args_help(const verb *v);
+void args_help_main(const verb *verbs, size_t count);
+
+// "1,2,4-8" -> 1 2 4 5 6 7 8, each within [low, high].
+bool args_int_list(const char *text, int low, int high, int_list *list, bb_error *error);
+
+#endif

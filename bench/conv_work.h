@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One convolution ready to be checked and timed: data, plan, execution.
+
+#ifndef BENCH_CONV_WORK_H
+#define BENCH_CONV_WORK_H
+
+#include "row.h"
+#include "sampler.h"
+#include "verify.h"
+
+typedef struct conv_work {
+  bb_verify *verify;
+  bb_plan **plan;  // copies of one plan, so many that their weights together are in no cache; one if hot
+  size_t plans, next;
+  bb_exec *exec;
+  bb_pool *pool;
+} conv_work;
+
+// The reference's data of a case, shared by all kernels and peers that are timed on it. Sampled above 0.5 GMAC.
+bb_status conv_data(const options *o, const bb_task *task, bb_ref_data **data, bb_error *error);
+
+// Sets the task's views to the layouts of the kernel that the planner prefers, considering every layout that some kernel within
+// the options has. NULL if none accepts.
+const bb_kernel *conv_choose(bb_task *task, const bb_plan_options *po, bb_config *config);
+
+// The task's views are set. cold: as many plans as it takes.
+bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const bb_plan_options *po, bool cold, bb_pool *pool,
+                           conv_work *w, bb_error *error);
+void conv_work_destroy(conv_work *w);
+void conv_work_run(void *work);  // one call
+
+double conv_bound(const bb_plan *plan);
+
+#endif

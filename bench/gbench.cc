@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "gbench.h"
+
+#include <benchmark/benchmark.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace {
+
+std::map<std::string, void *> contexts;
+std::vector<char *> arguments;
+
+class Reporter : public benchmark::BenchmarkReporter {
+ public:
+  Reporter(gbench_report report, void *user, bool own_display)
+      : report_(report), user_(user), display_(own_display ? nullptr : benchmark::CreateDefaultDisplayReporter()) {}
+
+  bool ReportContext(const Context &context) override { return !display_ || display_->ReportContext(context); }
+
+  void ReportRuns(const std::vector<Run> &runs) override {
+    if (display_) display_->ReportRuns(runs);
+    for (const Run &run : runs) {
+      if (run.run_type != Run::RT_Iteration) continue;
+      const gbench_run r = {contexts[run.run_name.function_name], static_cast<int>(run.family_index),
+                            static_cast<int>(run.repetition_index < 0 ? 0 : run.repetition_index),
+                            static_cast<int>(run.repetitions)};
+      report_(user_, &r);
+    }
+  }
+
+  void Finalize() override {
+    if (display_) display_->Finalize();
+  }
+
+ private:
+  gbench_report report_;
+  void *user_;
+  std::unique_ptr<benchmark::BenchmarkReporter> display_;
+};
+
+}  // namespace
+
+const char *gbench_init(int argc, char **argv) {
+  arguments.assign(argv, argv + argc);
+  arguments.push_back(nullptr);
+  int left = argc;
+  benchmark::Initialize(&left, arguments.data());
+  return left > 1 ? arguments[1] : nullptr;
+}
+
+void gbench_add(const char *name, int repetitions, gbench_measure measure, void *context) {
+  contexts[name] = context;
+  benchmark::RegisterBenchmark(name,
+                               [measure, context](benchmark::State &state) {
+                                 char error[256] = "";
+                                 const double seconds = measure(context, error);
+                                 if (seconds < 0) state.SkipWithError(error);
+                                 while (state.KeepRunning()) state.SetIterationTime(seconds);
+                               })
+      ->Iterations(1)
+      ->Repetitions(repetitions)
+      ->UseManualTime();
+}
+
+int gbench_run_all(gbench_report report, void *user, bool own_display) {
+  Reporter reporter(report, user, own_display);
+  const size_t matched = benchmark::RunSpecifiedBenchmarks(&reporter);
+  benchmark::Shutdown();
+  return static_cast<int>(matched);
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Google Benchmark behind C: it names, filters, orders and repeats the rows and hands them back; the times are ours.
+
+#ifndef BENCH_GBENCH_H
+#define BENCH_GBENCH_H
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Measures once. Returns the seconds of one call; < 0 = no number, and a sentence in error.
+typedef double (*gbench_measure)(void *context, char error[256]);
+
+typedef struct gbench_run {
+  void *context;
+  int family, repetition, repetitions;
+} gbench_run;
+
+// A row is finished (all its repetitions are).
+typedef void (*gbench_report)(void *user, const gbench_run *run);
+
+// Reads the --benchmark_* flags. Returns the first one that it does not know, or NULL.
+const char *gbench_init(int argc, char **argv);
+
+void gbench_add(const char *name, int repetitions, gbench_measure measure, void *context);
+
+// Runs (or lists) what the filter lets through. Returns how many names matched. own_display: rows go to report only; otherwise
+// Google Benchmark prints as its flags say, too.
+int gbench_run_all(gbench_report report, void *user, bool own_display);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

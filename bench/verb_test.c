@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The verb test: every kernel that can run here against the reference, on integer data at zero tolerance and on real data
+// within the kernel's bound.
+
+#include "verb_test.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../kernels/common.h"
+#include "conv.h"
+#include "conv_work.h"
+#include "tails.h"
+
+typedef struct tester {
+  const options *o;
+  bb_isa cap;
+  bool by_name, filtered;
+  regex_t name, filter;
+  team team;
+  size_t passed, failed, refused;  // of one kernel
+  size_t all_passed, all_failed, kernels;
+} tester;
+
+// One kernel on one task with one kind of data. The views are set here.
+static exit_code check(tester *t, const bb_kernel *k, const bb_task *given, bb_fill fill) {
+  bb_task task = *given;
+  bb_error error = {{0}};
+  char text[200], name[320];
+  bb_task_print(&task, text, sizeof text);
+  snprintf(name, sizeof name, "%s/%s/%s", k->name, text, bb_fill_name(fill));
+  if (t->filtered && regexec(&t->filter, name, 0, NULL, 0)) return EXIT_OK;
+  if (bb_task_views(&task, k->x_block, k->y_block) != BB_OK)
+    return fail(EXIT_SYSTEM, "out of memory for the views of %s", text);
+  const bb_plan_options po = {.isa = t->cap, .kernel = k, .threads = t->team.threads};
+  if (!bb_kernel_choose(&task, &po, NULL)) {
+    t->refused++;
+    return EXIT_OK;
+  }
+  const bb_verify_options vo = {.ref = {.fill = fill, .seed = t->o->seed}, .margin = 64};
+  bb_verify *v = NULL;
+  bb_plan *plan = NULL;
+  bb_exec *exec = NULL;
+  bb_status status = bb_verify_create(&task, &vo, &v, &error);
+  if (status == BB_OK) status = bb_plan_create(&task, &v->weights, &po, &plan, &error);
+  if (status == BB_OK) status = bb_exec_create((const bb_plan *const *)&plan, 1, t->team.threads, &exec);
+  if (status == BB_OK) {
+    const double bound = (k->error_bound ? k->error_bound : bb_error_bound_direct)(&task, bb_plan_config(plan));
+    bb_verify_result result;
+    bb_verify_reset(v);
+    bb_plan_run(plan, exec, t->team.pool, &v->io);
+    if (bb_verify_check(v, task.problem.op == BB_OP_CONV ? bound : 0, &result)) {
+      t->passed++;
+      if (t->o->verbose > 1) fprintf(stderr, "ok %s\n", name);
+    } else {
+      t->failed++;
+      printf("FAILED %s --seed %llu: %s\n", name, (unsigned long long)t->o->seed, result.text);
+    }
+  }
+  bb_exec_destroy(exec);
+  bb_plan_destroy(plan);
+  bb_verify_destroy(v);
+  return status == BB_OK ? EXIT_OK : fail_status(status, &error);
+}
+
+static exit_code check_both(tester *t, const bb_kernel *k, const bb_task *task) {
+  const exit_code code = check(t, k, task, BB_FILL_INT);
+  return code != EXIT_OK || t->o->exact ? code : check(t, k, task, BB_FILL_NORMAL);
+}
+
+// ---- tasks ---------------------------------------------------------------------------------------------------------
+
+// Fused parts, in turn over the convolutions: each alone, and what networks use together.
+static const struct {
+  bb_prologue prologue;
+  bb_epilogue epilogue;
+} fused[] = {
+    {.epilogue = {0}},
+    {.epilogue = {.bias = true}},
+    {.epilogue = {.bias = true, .act = BB_ACT_RELU}},
+    {.epilogue = {0}},
+    {.epilogue = {.bias = true, .residual = BB_RESIDUAL_BEFORE_ACT, .act = BB_ACT_RELU}},
+    {.epilogue = {.act = BB_ACT_LEAKY_RELU, .alpha = 0.1f, .residual = BB_RESIDUAL_AFTER_ACT}},
+    {.epilogue = {.bias = true, .act = BB_ACT_SILU, .scale = true}},
+    {.epilogue = {.bias = true, .second = true, .act = BB_ACT_RELU6}},
+    {.epilogue = {.gap = true, .act = BB_ACT_HARD_SWISH}},
+    {.prologue = {.scale_shift = true, .relu = true}, .epilogue = {0}},
+    {.prologue = {.dynamic_scale = true}, .epilogue = {.act = BB_ACT_SIGMOID}},
+    {.epilogue = {.bias = true, .act = BB_ACT_MISH}},
+    {.epilogue = {.act = BB_ACT_TANH}},
+    {.epilogue = {.act = BB_ACT_HARD_SIGMOID}},
+};
+
+static exit_code test_conv(tester *t, const bb_kernel *k, const bb_conv *conv, size_t count, bool plain) {
+  for (size_t i = 0; i < count; i++) {
+    if (interrupted()) return EXIT_INTERRUPTED;
+    bb_task task = {.problem = {.op = BB_OP_CONV, .conv = conv[i]}};
+    if (!plain) {
+      task.prologue = fused[i % (sizeof fused / sizeof *fused)].prologue;
+      task.epilogue = fused[i % (sizeof fused / sizeof *fused)].epilogue;
+    }
+    const exit_code code = check_both(t, k, &task);
+    if (code != EXIT_OK) return code;
+  }
+  return EXIT_OK;
+}
+
+// Other operations: channels around every block, maps from a pixel to a few vectors.
+static const int channels[] = {1, 3, 4, 5, 8, 9, 15, 16, 17, 24, 33}, sizes[] = {1, 2, 5, 7, 14};
+
+static exit_code test_other(tester *t, const bb_kernel *k) {
+  exit_code code = EXIT_OK;
+  for (size_t a = 0; a < BB_COUNT(channels) && code == EXIT_OK; a++)
+    for (size_t b = 0; b < BB_COUNT(sizes) && code == EXIT_OK; b++)
+      for (int variant = 0; variant < 8 && code == EXIT_OK; variant++) {
+        if (interrupted()) return EXIT_INTERRUPTED;
+        const int N = variant % 2 + 1, C = channels[a], H = sizes[b], W = sizes[(b + (size_t)variant) % BB_COUNT(sizes)];
+        bb_task task = {.problem = {.op = k->op}};
+        bb_problem *p = &task.problem;
+        task.epilogue.act = variant % 3 == 2 ? BB_ACT_RELU : BB_ACT_IDENTITY;
+        switch (k->op) {
+          case BB_OP_POOL: {
+            const int R = variant % 4 < 2 ? 3 : 2, stride = variant < 4 ? 2 : 1, pad = variant & 1;
+            p->pool = (bb_pooling){.kind = variant & 2 ? BB_POOL_AVG : BB_POOL_MAX,
+                                   .N = N,
+                                   .C = C,
+                                   .H = H,
+                                   .W = W,
+                                   .R = R,
+                                   .S = R,
+                                   .stride_h = stride,
+                                   .stride_w = stride,
+                                   .pad_t = pad,
+                                   .pad_b = pad,
+                                   .pad_l = pad,
+                                   .pad_r = pad,
+                                   .count_include_pad = variant & 4};
+            p->pool.P = (H + 2 * pad - R) / stride + 1;
+            p->pool.Q = (W + 2 * pad - R) / stride + 1;
+            if (H + 2 * pad < R || W + 2 * pad < R)
+              p->pool = (bb_pooling){.kind = BB_POOL_AVG,
+                                     .N = N,
+                                     .C = C,
+                                     .H = H,
+                                     .W = W,
+                                     .P = 1,
+                                     .Q = 1,
+                                     .R = 1,
+                                     .S = 1,
+                                     .stride_h = 1,
+                                     .stride_w = 1,
+                                     .adaptive = true};
+            break;
+          }
+          case BB_OP_ELTWISE:
+            p->eltwise = (bb_eltwise){.kind = variant & 1 ? BB_ELTWISE_MUL : BB_ELTWISE_ADD,
+                                      .N = N,
+                                      .C = C,
+                                      .H = H,
+                                      .W = W,
+                                      .C2 = variant & 2 ? (C + 1) / 2 : C,
+                                      .broadcast = variant & 4};
+            break;
+          case BB_OP_SCALE:
+            p->scale = (bb_scale){N, C, H, W};
+            task.epilogue.act = (bb_act)(((size_t)variant + a) % BB_ACT_COUNT);
+            task.epilogue.alpha = 0.1f;
+            break;
+          case BB_OP_COPY:
+            p->copy = (bb_copy){N, C, H, W};
+            task.epilogue.act = BB_ACT_IDENTITY;
+            break;
+          case BB_OP_SOFTMAX:
+            p->softmax = (bb_softmax){N, C, H, W};
+            task.epilogue.act = BB_ACT_IDENTITY;
+            break;
+          case BB_OP_RESIZE:
+            p->resize = (bb_resize){.kind = variant & 1 ? BB_RESIZE_BILINEAR_ALIGN : BB_RESIZE_NEAREST,
+                                    .N = N,
+                                    .C = C,
+                                    .H = H,
+                                    .W = W,
+                                    .P = H + variant,
+                                    .Q = 2 * W};
+            task.epilogue.act = BB_ACT_IDENTITY;
+            break;
+          default:
+            return EXIT_OK;
+        }
+        if (bb_problem_validate(p, NULL) == BB_OK) code = check_both(t, k, &task);
+      }
+  return code;
+}
+
+// ---- kernels -------------------------------------------------------------------------------------------------------
+
+static bool wanted(const tester *t, const bb_kernel *k) {
+  if (!bb_isa_runs(k->isa) || !bb_isa_within(k->isa, t->cap)) return false;
+  if (t->by_name && regexec(&t->name, k->name, 0, NULL, 0)) return false;
+  return t->o->alg == BB_ALG_AUTO || (k->op == BB_OP_CONV && k->alg == t->o->alg);
+}
+
+static exit_code test_kernel(tester *t, const bb_kernel *k, const bb_conv *conv, size_t count, bool plain) {
+  t->passed = t->failed = t->refused = 0;
+  const exit_code code = k->op == BB_OP_CONV ? test_conv(t, k, conv, count, plain) : test_other(t, k);
+  t->all_passed += t->passed;
+  t->all_failed += t->failed;
+  t->kernels++;
+  if (t->passed + t->failed || t->o->verbose) {
+    progress(0, 0, NULL);
+    printf("%-44s %6zu passed  %s%zu failed%s", k->name, t->passed, t->failed ? "**" : "", t->failed, t->failed ? "**" : "");
+    if (t->refused) printf("  %zu not its problem", t->refused);
+    putchar('\n');
+    fflush(stdout);
+  }
+  return code;
+}
+
+static exit_code tester_create(const options *o, tester *t) {
+  *t = (tester){.o = o};
+  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
+  int isas, missings;
+  exit_code code = team_check(o);
+  if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
+  if (code != EXIT_OK) return code;
+  for (int i = 0; i < missings; i++) warn("%s cannot run here: skipped", bb_isa_name(missing[i]));
+  t->cap = isa[0];
+  for (int i = 1; i < isas; i++)
+    if (bb_isa_within(t->cap, isa[i])) t->cap = isa[i];  // the strongest includes the others
+  if (o->impl) t->by_name = !regcomp(&t->name, o->impl, REG_EXTENDED | REG_NOSUB);
+  if (o->filter) t->filtered = !regcomp(&t->filter, o->filter, REG_EXTENDED | REG_NOSUB);
+  return EXIT_OK;
+}
+
+static void tester_destroy(tester *t) {
+  if (t->by_name) regfree(&t->name);
+  if (t->filtered) regfree(&t->filter);
+}
+
+static exit_code test_kernels(tester *t, const bb_conv *conv, size_t count, bool only_conv) {
+  const options *o = t->o;
+  exit_code code = EXIT_OK;
+  size_t total = 0, done = 0;
+  for (size_t i = 0; i < bb_kernel_count(); i++) total += wanted(t, bb_kernel_at(i));
+  for (int n = 0; n < o->threads.count && code == EXIT_OK; n++) {
+    code = team_create(o, o->threads.at[n], &t->team);
+    if (code != EXIT_OK) return code;
+    if (o->threads.count > 1) printf("-- %d threads\n", t->team.threads);
+    for (size_t i = 0; i < bb_kernel_count() && code == EXIT_OK; i++) {
+      const bb_kernel *k = bb_kernel_at(i);
+      if (!wanted(t, k) || (only_conv && k->op != BB_OP_CONV)) continue;
+      progress(done++, total * (size_t)o->threads.count, k->name);
+      code = test_kernel(t, k, conv, count, only_conv);
+    }
+    team_destroy(&t->team);
+  }
+  if (code == EXIT_OK && !t->kernels)
+    return fail(EXIT_USAGE, "no kernel matches --impl %s%s%s", o->impl ? o->impl : "(any)",
+                o->alg != BB_ALG_AUTO ? " --alg " : "", o->alg != BB_ALG_AUTO ? bb_alg_name(o->alg) : "");
+  if (code == EXIT_OK && !t->all_passed && !t->all_failed) {
+    if (o->filter && !o->models) return fail(EXIT_USAGE, "--filter %s: matches no test", o->filter);
+    if (!o->filter) return fail(EXIT_USAGE, "--%s: these kernels accept none of the problems", o->impl ? "impl" : "alg");
+  }
+  return code;
+}
+
+static exit_code finish(tester *t, exit_code code) {
+  if (code == EXIT_OK || code == EXIT_INTERRUPTED)
+    printf("%zu passed, %zu failed, seed %llu%s\n", t->all_passed, t->all_failed, (unsigned long long)t->o->seed,
+           code == EXIT_OK ? "" : ", interrupted");
+  if (code == EXIT_OK && t->all_failed) code = EXIT_CHECK;
+  tester_destroy(t);
+  return code;
+}
+
+// The whole suite in *conv; how many in *count.
+static exit_code tails(const options *o, size_t selected, bb_conv **conv, size_t *count) {
+  const size_t room = o->full ? BB_TAILS_PRODUCT : selected;
+  *conv = malloc(room * sizeof **conv);
+  *count = 0;
+  if (!*conv) return fail(EXIT_SYSTEM, "out of memory for the tails suite");
+  if (o->full) {
+    for (size_t i = 0; i < BB_TAILS_PRODUCT; i++) *count += bb_tails_at(i, &(*conv)[*count]);
+    return EXIT_OK;
+  }
+  *count = selected;
+  return bb_tails_select(o->seed, selected, *conv) ? EXIT_OK : fail(EXIT_SYSTEM, "out of memory for the tails suite");
+}
+
+exit_code test_tails(const options *o) {
+  tester t;
+  bb_conv *conv = NULL;
+  size_t count;
+  exit_code code = tester_create(o, &t);
+  if (code != EXIT_OK) return code;
+  code = tails(o, BB_TAILS_SELECTED, &conv, &count);
+  if (code == EXIT_OK) code = test_kernels(&t, conv, count, true);
+  free(conv);
+  return finish(&t, code);
+}
+
+exit_code verb_test(const options *o) {
+  enum { SELECTED = 400 };
+  tester t;
+  bb_conv *conv = NULL;
+  size_t count;
+  exit_code code = tester_create(o, &t);
+  if (code != EXIT_OK) return code;
+  options selected = *o;
+  selected.full = false;
+  code = tails(&selected, o->full ? BB_TAILS_SELECTED : SELECTED, &conv, &count);
+  if (code == EXIT_OK) code = test_kernels(&t, conv, count, false);
+  free(conv);
+  return finish(&t, code);
+}
