@@ -33,8 +33,9 @@ static exit_code check(tester *t, const bb_kernel *k, const bb_task *given, bb_f
   bb_task_print(&task, text, sizeof text);
   snprintf(name, sizeof name, "%s/%s/%s", k->name, text, bb_fill_name(fill));
   if (t->filtered && regexec(&t->filter, name, 0, NULL, 0)) return EXIT_OK;
-  if (bb_task_views(&task, k->x_block, k->y_block) != BB_OK)
-    return fail(EXIT_SYSTEM, "out of memory for the views of %s", text);
+  // A kernel of any layout: from plain to the strongest level's blocks.
+  const int x_block = k->x_block ? k->x_block : 1, y_block = k->y_block ? k->y_block : bb_isa_block(t->cap);
+  if (bb_task_views(&task, x_block, y_block) != BB_OK) return fail(EXIT_SYSTEM, "out of memory for the views of %s", text);
   const bb_plan_options po = {.isa = t->cap, .kernel = k, .threads = t->team.threads};
   if (!bb_kernel_choose(&task, &po, NULL)) {
     t->refused++;
