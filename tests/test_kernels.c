@@ -181,9 +181,9 @@ static void add_listed(void) {
 // a block, as blocks of channels too.
 static void add_edges(const bb_kernel *kernel) {
   if (kernel->op != BB_OP_CONV) return;
-  static const char *const shapes[] = {"g%dmb1ic%dih%diw%doc%doh%dow%dkh3kw3ph1pw1", "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1ph0pw0",
-                                       "g%dmb2ic%dih%diw%doc%doh%dow%dkh3kw3sh2sw2ph1pw1",
-                                       "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1sh2sw2ph0pw0"};
+  static const char *const shapes[] = {
+      "g%dmb1ic%dih%diw%doc%doh%dow%dkh3kw3ph1pw1", "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1ph0pw0",
+      "g%dmb2ic%dih%diw%doc%doh%dow%dkh3kw3sh2sw2ph1pw1", "g%dmb1ic%dih%diw%doc%doh%dow%dkh1kw1sh2sw2ph0pw0"};
   const int q0 = bb_max(kernel->block.q, 1), k0 = bb_max(kernel->block.k, 1), c0 = bb_max(kernel->block.c, 1);
   const int k1 = k0 < kernel->y_block ? k0 * kernel->y_block : k0, c1 = c0 < kernel->x_block ? c0 * kernel->x_block : c0;
   for (int i = 0; i < 27; i++) {
@@ -212,6 +212,49 @@ static void add_tails(uint64_t seed) {
   if (!bb_tails_select(seed, BB_TAILS_SELECTED, list)) exit(5);
   for (int i = 0; i < BB_TAILS_SELECTED; i++)
     add((test_case){.task.problem = {.op = BB_OP_CONV, .conv = list[i]}, .tail = true});
+}
+
+// Members of the tails suite with everything else drawn too: batch, dilation, unequal strides and paddings, what is fused,
+// placement. What becomes impossible is left out.
+static void add_mixed(uint64_t of, size_t count) {
+  bb_conv *list = malloc(count * sizeof *list);
+  if (!list || !bb_tails_select(of + 1, count, list)) exit(5);
+  for (size_t i = 0; i < count; i++) {
+    enum { BATCH, DILATION, STRIDE, PADDING, FUSED, ACT, PRE, PLACE };
+    uint64_t draw[PLACE + 1];
+    for (uint64_t j = 0; j <= PLACE; j++) draw[j] = bb_ref_random(of, 1000 + i, j) >> 8;
+    test_case c = {.task.problem = {.op = BB_OP_CONV, .conv = list[i]}};
+    bb_conv *v = &c.task.problem.conv;
+    v->N = draw[BATCH] % 4 ? 1 : 3;
+    if (draw[DILATION] % 4 == 0) v->dil_h = 1 + (int)(draw[DILATION] / 4 % 3), v->dil_w = 1 + (int)(draw[DILATION] / 16 % 3);
+    if (draw[STRIDE] % 4 == 0) v->stride_h = 1 + (int)(draw[STRIDE] / 4 % 3), v->stride_w = 1 + (int)(draw[STRIDE] / 16 % 3);
+    const int extent_h = (v->R - 1) * v->dil_h + 1, extent_w = (v->S - 1) * v->dil_w + 1;
+    if (draw[PADDING] % 2) {
+      v->pad_t = (int)(draw[PADDING] / 2 % 4), v->pad_b = (int)(draw[PADDING] / 8 % 4);
+      v->pad_l = (int)(draw[PADDING] / 32 % 4), v->pad_r = (int)(draw[PADDING] / 128 % 4);
+    }
+    v->P = (v->H + v->pad_t + v->pad_b - extent_h) / v->stride_h + 1;
+    v->Q = (v->W + v->pad_l + v->pad_r - extent_w) / v->stride_w + 1;
+    if (v->H + v->pad_t + v->pad_b < extent_h || v->W + v->pad_l + v->pad_r < extent_w) continue;
+    bb_epilogue *e = &c.task.epilogue;
+    e->bias = draw[FUSED] & 1;
+    e->residual = (bb_residual)(draw[FUSED] / 2 % 5 % BB_RESIDUAL_COUNT);
+    e->scale = draw[FUSED] / 16 % 4 == 0;
+    e->second = draw[FUSED] / 64 % 4 == 0;
+    e->gap = draw[FUSED] / 256 % 4 == 0;
+    e->act = (bb_act)(draw[ACT] % BB_ACT_COUNT);
+    if (e->act == BB_ACT_LEAKY_RELU) e->alpha = 0.25f;
+    bb_prologue *pro = &c.task.prologue;
+    if (draw[PRE] % 3 == 0) {
+      pro->dynamic_scale = draw[PRE] / 4 % 2;
+      pro->scale_shift = draw[PRE] / 8 % 2;
+      pro->relu = draw[PRE] / 16 % 2;
+    }
+    c.place = (place)(draw[PLACE] % 5);
+    if (c.place == IN_PLACE && !e->residual) c.place = DENSE;
+    if (!bb_problem_validate(&c.task.problem, NULL)) add(c);
+  }
+  free(list);
 }
 
 // ---- views ---------------------------------------------------------------------------------------------------------
@@ -577,6 +620,7 @@ int main(int argc, char **argv) {
     if (runs(bb_kernel_at(k))) add_edges(bb_kernel_at(k));
   }
   add_tails(seed);
+  add_mixed(seed, full ? 20000 : 2000);
   list_pairs(shard - 1, shards);
   if (full) list_slices(shard - 1, shards);
   if (list) {
