@@ -10,8 +10,9 @@
 
 // ---- activations ---------------------------------------------------------------------------------------------------
 
-// Comparisons are written so that a NaN passes.
+// Comparisons are written so that a NaN passes. x * f(x) at -inf, where the formula has no value, is its limit 0.
 double bb_ref_act(bb_act act, double alpha, double x) {
+  if (x == -INFINITY && (act == BB_ACT_SILU || act == BB_ACT_MISH || act == BB_ACT_HARD_SWISH)) return 0;
   switch (act) {
     case BB_ACT_IDENTITY:
       return x;
