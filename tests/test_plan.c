@@ -267,6 +267,25 @@ static void what_cannot_be_is_told(void **state) {
   bb_exec_destroy(NULL);
 }
 
+static void the_environment_caps_every_plan(void **state) {
+  (void)state;
+  bb_task task = {.problem = {.op = BB_OP_COPY, .copy = {1, 16, 4, 4}}};
+  const int block = bb_isa_block(bb_isa_best());
+  assert_int_equal(bb_task_views(&task, block, block), BB_OK);
+  const bb_plan_options options = {.isa = bb_isa_best()};
+  assert_int_equal(bb_kernel_choose(&task, &options, NULL)->isa, options.isa);
+  char *const before = getenv("BB_ISA");
+  char saved[32];
+  snprintf(saved, sizeof saved, "%s", before ? before : "");
+  setenv("BB_ISA", "generic", 1);
+  assert_int_equal(bb_kernel_choose(&task, &options, NULL)->isa, BB_ISA_GENERIC);
+  assert_int_equal(bb_kernel_choose(&task, NULL, NULL)->isa, BB_ISA_GENERIC);
+  if (before)
+    setenv("BB_ISA", saved, 1);
+  else
+    unsetenv("BB_ISA");
+}
+
 static void packing_sees_what_the_task_uses(void **state) {
   (void)state;
   const bb_plan_options options = {.kernel = &fake};
@@ -426,6 +445,7 @@ int main(void) {
       cmocka_unit_test_setup(portable_kernels_accept_every_operation, reset),
       cmocka_unit_test_setup(the_registry_is_consistent, reset),
       cmocka_unit_test_setup(what_cannot_be_is_told, reset),
+      cmocka_unit_test_setup(the_environment_caps_every_plan, reset),
       cmocka_unit_test_setup(packing_sees_what_the_task_uses, reset),
       cmocka_unit_test_setup(large_packed_weights_are_aligned_to_huge_pages, reset),
       cmocka_unit_test_setup(stages_run_in_order_on_every_pool, reset),

@@ -14,6 +14,7 @@ const bb_kernel bb_copy_direct_nchw_nchw8c_avx2 = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = to_blocked_accepts,
+    .cycles = memory_cycles,
     .packed_bytes = to_blocked_packed_bytes,
     .pack = to_blocked_pack,
     .stage = {{.name = "copy", .tiles = tiles_of_y, .run = to_blocked_run}},

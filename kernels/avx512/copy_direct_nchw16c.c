@@ -14,6 +14,7 @@ const bb_kernel bb_copy_direct_nchw16c_avx512 = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = blocked_accepts,
+    .cycles = memory_cycles,
     .packed_bytes = blocked_packed_bytes,
     .pack = blocked_pack,
     .stage = {{.name = "copy", .tiles = tiles_of_y, .run = blocked_run}},

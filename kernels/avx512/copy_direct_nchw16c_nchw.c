@@ -14,6 +14,7 @@ const bb_kernel bb_copy_direct_nchw16c_nchw_avx512 = {
     .y_block = 1,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = from_blocked_accepts,
+    .cycles = memory_cycles,
     .packed_bytes = from_blocked_packed_bytes,
     .pack = from_blocked_pack,
     .stage = {{.name = "copy", .tiles = tiles_of_x, .run = from_blocked_run}},

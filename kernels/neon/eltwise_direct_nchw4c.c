@@ -14,5 +14,8 @@ const bb_kernel bb_eltwise_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = eltwise_accepts,
+    .cycles = memory_cycles,
+    .packed_bytes = eltwise_packed_bytes,
+    .pack = eltwise_pack,
     .stage = {{.name = "eltwise", .tiles = tiles_of_y, .run = eltwise_run}},
 };

@@ -14,5 +14,6 @@ const bb_kernel bb_pool_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = pool_accepts,
+    .cycles = memory_cycles,
     .stage = {{.name = "pool", .tiles = tiles_of_y, .run = pool_run}},
 };

@@ -14,6 +14,7 @@ const bb_kernel bb_resize_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = resize_accepts,
+    .cycles = memory_cycles,
     .packed_bytes = resize_packed_bytes,
     .pack = resize_pack,
     .stage = {{.name = "resize", .tiles = tiles_of_y, .run = resize_run}},

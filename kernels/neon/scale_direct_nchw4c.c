@@ -14,6 +14,7 @@ const bb_kernel bb_scale_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = scale_accepts,
+    .cycles = memory_cycles,
     .packed_bytes = scale_packed_bytes,
     .pack = scale_pack,
     .stage = {{.name = "scale", .tiles = tiles_of_y, .run = scale_run}},

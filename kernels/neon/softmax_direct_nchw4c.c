@@ -14,5 +14,6 @@ const bb_kernel bb_softmax_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = VL, .k = VL, .c = VL},
     .accepts = softmax_accepts,
+    .cycles = memory_cycles,
     .stage = {{.name = "softmax", .tiles = softmax_tiles, .run = softmax_run}},
 };

@@ -5,7 +5,7 @@
 #ifndef BB_SIMD_COPY_FROM_BLOCKED_H
 #define BB_SIMD_COPY_FROM_BLOCKED_H
 
-#include "op.h"
+#include "lanes.h"
 
 static bool from_blocked_accepts(const bb_task *task) {
   if (!only_act(task, VL, 1) || task->epilogue.act != BB_ACT_IDENTITY) return false;
@@ -20,7 +20,9 @@ static size_t from_blocked_packed_bytes(const bb_task *task, const bb_config *co
 
 static void from_blocked_pack(const bb_task *task, const bb_config *config, const bb_weights *weights, float *packed) {
   (void)config, (void)weights;
-  pack_lanes(task->x.map, task->y.map, packed);
+  const bb_map *map = task->x.map;
+  int *lane = (int *)(void *)packed;
+  for (int l = 0; l < bb_map_lanes(map); l++) lane[l] = map->lane[l] < 0 ? -1 : lane_of(task->y.map, map->lane[l]);
 }
 
 BB_INLINE void vectors_to_planes(const float *x, size_t at, int pixels, float *const plane[VL]) {

@@ -6,7 +6,7 @@
 #ifndef BB_SIMD_COPY_TO_BLOCKED_H
 #define BB_SIMD_COPY_TO_BLOCKED_H
 
-#include "op.h"
+#include "lanes.h"
 
 static bool to_blocked_accepts(const bb_task *task) { return only_act(task, 1, VL); }
 
@@ -17,7 +17,9 @@ static size_t to_blocked_packed_bytes(const bb_task *task, const bb_config *conf
 
 static void to_blocked_pack(const bb_task *task, const bb_config *config, const bb_weights *weights, float *packed) {
   (void)config, (void)weights;
-  pack_lanes(task->y.map, task->x.map, packed);
+  const bb_map *map = task->y.map;
+  int *lane = (int *)(void *)packed;
+  for (int l = 0; l < bb_map_lanes(map); l++) lane[l] = map->lane[l] < 0 ? -1 : lane_of(task->x.map, map->lane[l]);
 }
 
 // `pixels` <= VL pixels of the planes into as many vectors.

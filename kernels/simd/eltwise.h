@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// y = act(x op x2) on blocked layouts; x2 may be a prefix of the channels, and one pixel for all (squeeze-excite). The channels
-// of x, x2 and y stand in the same lanes; where x2 has an empty lane or no block the channel of x passes through.
+// y = act(x op x2) on blocked layouts; x2 may be a prefix of the channels, and one pixel for all (squeeze-excite). Where x2 has
+// no channel that of x passes through. Channels may stand in other lanes in x, x2 and y: blocks that agree are read in place,
+// others gathered into a chunk first.
+//
+// Packed: what x2 needs added to be neutral where it has no channel (1 for mul), in the lanes of y; then two lane tables.
 
 #ifndef BB_SIMD_ELTWISE_H
 #define BB_SIMD_ELTWISE_H
 
-#include "op.h"
+#include "lanes.h"
 
-static bool eltwise_accepts(const bb_task *task) {
-  if (!only_act(task, VL, VL) || task->x2.block != VL || !bb_map_equal(task->x.map, task->y.map)) return false;
-  const bb_map *map = task->x.map, *map2 = task->x2.map;
-  if (map2->blocks > map->blocks) return false;
-  for (int l = 0; l < bb_map_lanes(map2); l++)
-    if (map2->lane[l] >= 0 && map2->lane[l] != map->lane[l]) return false;
-  return true;
+static bool eltwise_accepts(const bb_task *task) { return only_act(task, VL, VL) && task->x2.block == VL; }
+
+static size_t eltwise_packed_bytes(const bb_task *task, const bb_config *config) {
+  (void)config;
+  const bb_map *y = task->y.map;
+  return sizeof(float) * (size_t)bb_map_lanes(y) + lane_table_bytes(y, task->x.map) + lane_table_bytes(y, task->x2.map);
+}
+
+static void eltwise_pack(const bb_task *task, const bb_config *config, const bb_weights *weights, float *packed) {
+  (void)config, (void)weights;
+  const bb_map *y = task->y.map;
+  const bool mul = task->problem.eltwise.kind == BB_ELTWISE_MUL;
+  for (int l = 0; l < bb_map_lanes(y); l++) packed[l] = mul && y->lane[l] >= task->problem.eltwise.C2 ? 1 : 0;
+  void *table = packed + bb_map_lanes(y);
+  pack_lane_table(y, task->x.map, table);
+  pack_lane_table(y, task->x2.map, (char *)table + lane_table_bytes(y, task->x.map));
 }
 
 BB_INLINE vf combine(bb_eltwise_kind kind, bool relu, vf a, vf b) {
@@ -22,6 +34,7 @@ BB_INLINE vf combine(bb_eltwise_kind kind, bool relu, vf a, vf b) {
   return relu ? vact_relu(v, v) : v;
 }
 
+// one: x2 is a single vector.
 BB_INLINE void eltwise_sweep(bb_eltwise_kind kind, bool relu, bool one, const float *x, const float *x2, vf fill, float *y,
                              size_t vectors) {
   const vf b = vadd(vload(x2), fill);
@@ -30,56 +43,73 @@ BB_INLINE void eltwise_sweep(bb_eltwise_kind kind, bool relu, bool one, const fl
     vstore(y + i * VL, combine(kind, relu, vload(x + i * VL), one ? b : vadd(vload(x2 + i * VL), fill)));
 }
 
-// A block that x2 does not have.
-BB_INLINE void eltwise_pass(const float *x, float *y, size_t vectors) {
-  for (size_t i = 0; i < vectors; i++) vstore(y + i * VL, vload(x + i * VL));
+// An operand of one block of y: either in place or gathered chunk by chunk.
+typedef struct operand {
+  const float *in_place;  // NULL = gather
+  const float *block0;
+  const void *table;
+  ptrdiff_t c_stride;
+  int blocks, k;
+} operand;
+
+BB_INLINE operand operand_at(const void *table, int blocks, int k, const bb_view *v, const float *data, int n, int h) {
+  const lane_head head = ((const lane_head *)table)[k];
+  const float *block0 = data + row_offset(v, n, 0, h);
+  return (operand){.in_place = head.whole < 0 ? NULL : block0 + head.whole * v->c_stride,
+                   .block0 = block0,
+                   .table = table,
+                   .c_stride = v->c_stride,
+                   .blocks = blocks,
+                   .k = k};
 }
 
-static void eltwise_span(const bb_task *task, const float *x, const float *x2, vf fill, float *y, size_t vectors, vf keep) {
-  const bb_eltwise *e = &task->problem.eltwise;
-  const bool relu = task->epilogue.act == BB_ACT_RELU;
+BB_INLINE const float *operand_chunk(const operand *o, size_t first, size_t n, float *chunk) {
+  if (o->in_place) return o->in_place + first * VL;
+  gather_lanes(o->table, o->blocks, o->k, o->block0 + first * VL, o->c_stride, chunk, n);
+  return chunk;
+}
+
+static void eltwise_span(const bb_task *task, const operand *x, const operand *x2, vf fill, float *y, size_t vectors, vf keep) {
+  float chunk[CHUNK * VL] __attribute__((aligned(BB_ALIGN))), chunk2[CHUNK * VL] __attribute__((aligned(BB_ALIGN)));
+  const bool add = task->problem.eltwise.kind == BB_ELTWISE_ADD, one = task->problem.eltwise.broadcast;
+  const bool add_relu = add && !one && task->epilogue.act == BB_ACT_RELU;
+  const float *single = one ? operand_chunk(x2, 0, 1, chunk2) : NULL;
   for (size_t i = 0; i < vectors; i += CHUNK) {
     const size_t n = vectors - i < CHUNK ? vectors - i : CHUNK;
-    const float *from = x + i * VL;
+    const float *a = operand_chunk(x, i, n, chunk), *b = one ? single : operand_chunk(x2, i, n, chunk2);
     float *to = y + i * VL;
-    if (!x2) {
-      eltwise_pass(from, to, n);
-      finish(&task->epilogue, to, n, keep);
+    if (add_relu) {
+      eltwise_sweep(BB_ELTWISE_ADD, true, false, a, b, fill, to, n);
       continue;
     }
-    const float *from2 = e->broadcast ? x2 : x2 + i * VL;
-    if (e->kind == BB_ELTWISE_ADD) {
-      if (e->broadcast)
-        eltwise_sweep(BB_ELTWISE_ADD, false, true, from, from2, fill, to, n);
-      else if (relu)
-        eltwise_sweep(BB_ELTWISE_ADD, true, false, from, from2, fill, to, n);
-      else
-        eltwise_sweep(BB_ELTWISE_ADD, false, false, from, from2, fill, to, n);
-    } else if (e->broadcast)
-      eltwise_sweep(BB_ELTWISE_MUL, false, true, from, from2, fill, to, n);
-    else
-      eltwise_sweep(BB_ELTWISE_MUL, false, false, from, from2, fill, to, n);
-    if (!relu || e->kind != BB_ELTWISE_ADD || e->broadcast) finish(&task->epilogue, to, n, keep);
+    if (add && one) {
+      eltwise_sweep(BB_ELTWISE_ADD, false, true, a, b, fill, to, n);
+    } else if (add) {
+      eltwise_sweep(BB_ELTWISE_ADD, false, false, a, b, fill, to, n);
+    } else if (one) {
+      eltwise_sweep(BB_ELTWISE_MUL, false, true, a, b, fill, to, n);
+    } else {
+      eltwise_sweep(BB_ELTWISE_MUL, false, false, a, b, fill, to, n);
+    }
+    finish(&task->epilogue, to, n, keep);
   }
 }
 
 static void eltwise_run(const bb_args *args, size_t first, size_t last) {
   const bb_task *task = args->task;
   const bb_view *x = &task->x, *x2 = &task->x2, *y = &task->y;
-  const bool broadcast = task->problem.eltwise.broadcast, mul = task->problem.eltwise.kind == BB_ELTWISE_MUL;
+  const int blocks = y->map->blocks;
+  const bool broadcast = task->problem.eltwise.broadcast;
   const bool flat = is_flat(x) && is_flat(y) && (broadcast || is_flat(x2));
+  const void *table = args->packed + bb_map_lanes(y->map), *table2 = lane_table_end(table, blocks);
   for (size_t i = first; i < last; i++) {
     const tile t = tile_at(y, i);
-    const vf keep = vlanes_used(y->map->lane + t.k * VL);
-    const bool has2 = t.k < x2->map->blocks;
-    // Lanes that x2 does not have are zero there: right for add, and made 1 for mul.
-    vf fill = vzero();
-    if (has2 && mul) fill = vsub(vset1(1), vand(vset1(1), vlanes_used(x2->map->lane + t.k * VL)));
-    const int step = flat ? t.p1 - t.p0 : 1;
-    for (int p = t.p0; p < t.p1; p += step) {
-      const float *b = !has2 ? NULL : args->io.x2 + row_offset(x2, t.n, t.k, broadcast ? 0 : p);
-      eltwise_span(task, args->io.x + row_offset(x, t.n, t.k, p), b, fill, args->io.y + row_offset(y, t.n, t.k, p),
-                   (size_t)step * (size_t)y->W, keep);
+    const vf keep = vlanes_used(y->map->lane + t.k * VL), fill = vload(args->packed + t.k * VL);
+    const int rows = flat ? t.p1 - t.p0 : 1;
+    for (int p = t.p0; p < t.p1; p += rows) {
+      const operand a = operand_at(table, blocks, t.k, x, args->io.x, t.n, p);
+      const operand b = operand_at(table2, blocks, t.k, x2, args->io.x2, t.n, broadcast ? 0 : p);
+      eltwise_span(task, &a, &b, fill, args->io.y + row_offset(y, t.n, t.k, p), (size_t)rows * (size_t)y->W, keep);
     }
   }
 }

@@ -66,17 +66,17 @@ BB_INLINE void finish(const bb_epilogue *epi, float *y, size_t vectors, vf keep)
   if (epi->act != BB_ACT_IDENTITY) act_loop[epi->act](y, vectors, epi->alpha, keep);
 }
 
-// Lane of x that holds channel c.
-BB_INLINE int lane_of(const bb_map *map, int c) {
-  for (int l = 0; l < bb_map_lanes(map); l++)
-    if (map->lane[l] == c) return l;
-  return -1;
-}
-
-// Packed: the lane of `from` that each lane of `to` takes its channel from, -1 for none.
-BB_INLINE void pack_lanes(const bb_map *to, const bb_map *from, float *packed) {
-  int *lane = (int *)(void *)packed;
-  for (int l = 0; l < bb_map_lanes(to); l++) lane[l] = to->lane[l] < 0 ? -1 : lane_of(from, to->lane[l]);
+// Estimate for what is bound by memory: all bytes, at the speed of the level that they fit in (half of it: others live there
+// too).
+static double memory_cycles(const bb_task *task, const bb_machine *machine, const bb_config *config, int threads) {
+  (void)config;
+  size_t floats = bb_view_size(&task->x) + bb_view_size(&task->y);
+  if (task->problem.op == BB_OP_ELTWISE) floats += bb_view_size(&task->x2);
+  const double bytes = (double)floats * sizeof(float);
+  const double rate = bytes < (double)machine->l2 * threads / 2 ? machine->l2_bytes_per_cycle * threads
+                      : bytes < (double)machine->l3 / 2         ? machine->l3_bytes_per_cycle * threads
+                                                                : machine->dram_bytes_per_cycle;
+  return rate > 0 ? bytes / rate : 0;
 }
 
 #endif

@@ -41,7 +41,7 @@ BB_INLINE vf pool_op(bool max, vf a, vf b) { return max ? vmax(a, b) : vadd(a, b
 static bool pool_accepts(const bb_task *task) { return only_act(task, VL, VL) && bb_map_equal(task->x.map, task->y.map); }
 
 // strip[c] = rows [0, rows) of column c, for n columns.
-BB_INLINE void pool_strip(bool max, const float *x, ptrdiff_t h_stride, int rows, int n, float *strip) {
+BB_INLINE void strip_of_rows(bool max, const float *x, ptrdiff_t h_stride, int rows, int n, float *strip) {
   for (int c = 0; c < n; c++) {
     const float *at = x + c * VL;
     vf v = vload(at);
@@ -50,10 +50,58 @@ BB_INLINE void pool_strip(bool max, const float *x, ptrdiff_t h_stride, int rows
   }
 }
 
-BB_INLINE void pool_row_of(bool max, const bb_pooling *pool, const float *x, ptrdiff_t h_stride, window rows, float *y) {
+// n windows of `columns` columns of the strip, `stride` apart; each divided by `size` if average.
+BB_INLINE void windows_of_strip(bool max, const float *strip, int columns, int stride, int n, float size, float *y) {
+  for (int q = 0; q < n; q++) {
+    const float *at = strip + (ptrdiff_t)q * stride * VL;
+    vf v = vload(at);
+    for (int j = 1; j < columns; j++) v = pool_op(max, v, vload(at + j * VL));
+    vstore(y + q * VL, max ? v : vdiv(v, vset1(size)));
+  }
+}
+
+// Constant counts, where they are usual ones, make straight code of both.
+BB_INLINE void strip_of(bool max, const float *x, ptrdiff_t h_stride, int rows, int n, float *strip) {
+  if (rows == 3) {
+    strip_of_rows(max, x, h_stride, 3, n, strip);
+  } else if (rows == 5) {
+    strip_of_rows(max, x, h_stride, 5, n, strip);
+  } else {
+    strip_of_rows(max, x, h_stride, rows, n, strip);
+  }
+}
+
+BB_INLINE void windows_of(bool max, const float *strip, int columns, int stride, int n, float size, float *y) {
+  if (columns == 3) {
+    windows_of_strip(max, strip, 3, stride, n, size, y);
+  } else if (columns == 5) {
+    windows_of_strip(max, strip, 5, stride, n, size, y);
+  } else {
+    windows_of_strip(max, strip, columns, stride, n, size, y);
+  }
+}
+
+// A window wider than a strip, piece by piece.
+BB_INLINE void wide_window(bool max, const float *x, ptrdiff_t h_stride, int rows, window cols, float size, float *y,
+                           float *strip) {
+  vf v = vzero();
+  for (int c = cols.first; c < cols.end; c += STRIP) {
+    const int n = bb_min(STRIP, cols.end - c);
+    strip_of(max, x + c * VL, h_stride, rows, n, strip);
+    for (int j = 0; j < n; j++) v = c == cols.first && j == 0 ? vload(strip) : pool_op(max, v, vload(strip + j * VL));
+  }
+  vstore(y, max ? v : vdiv(v, vset1(size)));
+}
+
+static void pool_row_of(bool max, const bb_pooling *pool, const float *x, ptrdiff_t h_stride, window rows, float *y) {
   float strip[STRIP * VL] __attribute__((aligned(BB_ALIGN)));
+  const int height = rows.end - rows.first;
+  const float *from = x + rows.first * h_stride;
+  // Outputs [q0, q1) have windows that padding does not clip.
+  const int q0 = pool->adaptive ? pool->Q : bb_min(pool->Q, bb_first_valid(0, 1, pool->pad_l, pool->stride_w));
+  const int q1 = pool->adaptive ? pool->Q : bb_end_valid(pool->S - 1, 1, pool->pad_l, pool->stride_w, pool->W, pool->Q);
   for (int q = 0; q < pool->Q;) {
-    // As many outputs as a strip holds columns for, at least one: a window wider than a strip is combined piece by piece.
+    // As many outputs as a strip holds columns for.
     const int start = pool_columns(pool, q).first;
     int end_q = q, end = start;
     for (; end_q < pool->Q; end_q++) {
@@ -61,26 +109,19 @@ BB_INLINE void pool_row_of(bool max, const bb_pooling *pool, const float *x, ptr
       if (e - start > STRIP) break;
       end = e;
     }
-    const float *from = x + rows.first * h_stride + start * VL;
     if (end_q == q) {
       const window cols = pool_columns(pool, q);
-      vf v = vzero();
-      for (int c = cols.first; c < cols.end; c += STRIP) {
-        const int n = bb_min(STRIP, cols.end - c);
-        pool_strip(max, from + (c - start) * VL, h_stride, rows.end - rows.first, n, strip);
-        for (int j = 0; j < n; j++) v = c == cols.first && j == 0 ? vload(strip) : pool_op(max, v, vload(strip + j * VL));
-      }
-      vstore(y + q * VL, max ? v : vdiv(v, vset1((float)rows.size * (float)cols.size)));
+      wide_window(max, from, h_stride, height, cols, (float)rows.size * (float)cols.size, y + q * VL, strip);
       q++;
       continue;
     }
-    pool_strip(max, from, h_stride, rows.end - rows.first, end - start, strip);
-    for (; q < end_q; q++) {
+    strip_of(max, from + start * VL, h_stride, height, end - start, strip);
+    while (q < end_q) {
       const window cols = pool_columns(pool, q);
-      const float *at = strip + (cols.first - start) * VL;
-      vf v = vload(at);
-      for (int j = 1; j < cols.end - cols.first; j++) v = pool_op(max, v, vload(at + j * VL));
-      vstore(y + q * VL, max ? v : vdiv(v, vset1((float)rows.size * (float)cols.size)));
+      const int n = q >= q0 && q < q1 ? bb_min(q1, end_q) - q : 1;
+      windows_of(max, strip + (cols.first - start) * VL, cols.end - cols.first, pool->stride_w, n,
+                 (float)rows.size * (float)cols.size, y + q * VL);
+      q += n;
     }
   }
 }
