@@ -87,7 +87,7 @@ void bb_map_destroy(bb_map *map);
 bool bb_map_equal(const bb_map *a, const bb_map *b);
 
 // Dense view: rows without gaps; in blocked layouts planes are padded to whole lines, and to one more line where their stride
-// would be a multiple of 4096 bytes.
+// would be a multiple of 4096 bytes; a tensor of one pixel is packed, N x lanes.
 bb_view bb_view_dense(int N, int C, int H, int W, const bb_map *map);
 // Floats from the first to one past the last element of the view.
 size_t bb_view_size(const bb_view *view);
@@ -151,7 +151,7 @@ typedef struct bb_wisdom bb_wisdom;
 typedef enum bb_plan_mode { BB_PLAN_ESTIMATE, BB_PLAN_MEASURE } bb_plan_mode;
 
 typedef struct bb_plan_options {
-  bb_isa isa;               // cap; that of bb_isa_best holds too
+  bb_isa isa;               // cap
   bb_alg alg;               // BB_ALG_AUTO = any
   const bb_kernel *kernel;  // NULL = any; a kernel = this one or BB_UNSUPPORTED
   const bb_config *config;  // NULL = chosen; otherwise as given (with kernel only)

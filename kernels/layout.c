@@ -120,7 +120,7 @@ bb_view bb_view_dense(int N, int C, int H, int W, const bb_map *map) {
   const ptrdiff_t line = BB_ALIGN / (ptrdiff_t)sizeof(float);
   const ptrdiff_t h_stride = (ptrdiff_t)W * map->block;
   ptrdiff_t c_stride = H * h_stride;
-  if (map->block > 1) {
+  if (map->block > 1 && (H > 1 || W > 1)) {  // one pixel: packed, an N x lanes vector
     c_stride = (c_stride + line - 1) / line * line;
     // Addresses 4096 bytes apart fall into one L1 set, and loads wait for stores that only look like theirs: a kernel that
     // walks channel blocks of such a plane would use 8 or 12 lines of its L1.

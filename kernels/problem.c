@@ -286,13 +286,15 @@ static bb_status check_view(const char *name, const bb_view *v, const int shape[
     return bb_fail(error, BB_INVALID, "view %s has %d channels, its map %d", name, v->C, v->map->channels);
 
   const int blocks = v->map->blocks;
+  // A tensor of one pixel may be packed, so that it can serve as a vector of factors or means (bb_io).
+  const ptrdiff_t unit = v->block > 1 && (v->H > 1 || v->W > 1) ? BB_ALIGN / (ptrdiff_t)sizeof(float) : v->block;
   const struct {
     const char *name;
     int count;
     ptrdiff_t stride, unit;
   } axes[] = {{"row", v->H, v->h_stride, v->block},
-              {"channel", blocks, v->c_stride, v->block > 1 ? BB_ALIGN / (ptrdiff_t)sizeof(float) : 1},
-              {"image", v->N, v->n_stride, v->block > 1 ? BB_ALIGN / (ptrdiff_t)sizeof(float) : 1}};
+              {"channel", blocks, v->c_stride, unit},
+              {"image", v->N, v->n_stride, unit}};
   int64_t floats = (int64_t)v->W * v->block;  // what lies below the axis: elements must not overlap
   for (size_t i = 0; i < BB_COUNT(axes); i++) {
     if (axes[i].count == 1) continue;

@@ -165,7 +165,8 @@ typedef struct bb_map {
 
 // A tensor in memory but for its address. Layout NCHW (block 1) or NCHW[c]c: element (n, channel in lane l of block k, h, w) is
 // data[n*n_stride + k*c_stride + h*h_stride + w*block + l]. Slices and halos are views with other strides or another address.
-// Blocked tensors are aligned to BB_ALIGN bytes at every (n, k) and to a block of lanes at every row, NCHW ones to a float.
+// Blocked tensors are aligned to BB_ALIGN bytes at every (n, k) and to a block of lanes at every row; of one pixel (H = W = 1),
+// to a block of lanes at every (n, k); NCHW ones to a float.
 // Strides grow outwards (h, channel, image); an axis of one element has no stride to speak of. Empty lanes hold zero.
 typedef struct bb_view {
   int N, C, H, W;
