@@ -60,9 +60,12 @@ static int configs_of(const bb_kernel *kernel, const bb_task *task, const bb_pla
   return count;
 }
 
-static bb_plan_options defaults(const bb_plan_options *given) {
-  bb_plan_options options = {.isa = bb_isa_best(), .threads = 1};
+// The options in full. A cap above what the machine or BB_ISA allow says no more than they do.
+static bb_plan_options complete(const bb_plan_options *given) {
+  const bb_isa best = bb_isa_best();
+  bb_plan_options options = {.isa = best};
   if (given) options = *given;
+  if (bb_isa_within(best, options.isa)) options.isa = best;
   options.threads = bb_max(options.threads, 1);
   return options;
 }
@@ -91,7 +94,7 @@ static const bb_kernel *estimate(const bb_task *task, const bb_plan_options *opt
 }
 
 const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *given, bb_config *config) {
-  const bb_plan_options options = defaults(given);
+  const bb_plan_options options = complete(given);
   bb_config unused;
   return estimate(task, &options, config ? config : &unused);
 }
@@ -357,7 +360,7 @@ bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_
   bb_weights weights;
   bb_status status;
   if ((status = bb_task_validate(task, error)) || (status = take_weights(task, given, &weights, error))) return status;
-  const bb_plan_options options = defaults(given_options);
+  const bb_plan_options options = complete(given_options);
   bb_config config;
   const bb_kernel *kernel = remember(task, &options, &config);
   if (!kernel && options.mode == BB_PLAN_MEASURE) return measure(task, &weights, &options, out, error);

@@ -2,14 +2,7 @@
 //
 // Activations on vectors, and loops of them over memory. Include the ISA's vec.h first.
 //
-// All are exact to 4 ulp where |result| > 2^-100, for every float: worst of all 2^32 tanh 2.6, sigmoid 2.4, SiLU 3.2, Mish 3.93
-// ulp. Below that they lose relative accuracy (x*e^x inherits the denormal's) but are not flushed.
-//
-// SLEEF's u10 functions in the same formulas and loops cost 1.3 to 6 times as much, because each vector is a call: on a Zen 4,
-// cycles per element in L1, theirs -> ours; AVX-512: tanh 5.5 -> 0.9, sigmoid 1.4 -> 0.9, SiLU 1.5 -> 0.9, Mish 1.55 -> 1.0;
-// AVX2: 7.6 -> 1.2, 2.4 -> 1.6, 2.7 -> 1.8, 2.7 -> 1.3 (busy machine: 1.5 times as much, at the same ratios). So it is not used
-// here; tests compare with it.
-//
+// All are exact to 4 ulp where |result| > 2^-100, for every float; below that they lose relative accuracy but are not flushed.
 // NaN stays NaN, infinities give the limits. The transcendental ones stand on one exponential: e^x = 2^n * e^r, n = round(x/ln
 // 2), r = x - n*ln 2 in two steps, e^r - 1 as a polynomial. Rewritten so that nothing cancels and nothing overflows:
 //   sigmoid(x) = (x < 0 ? z : 1) / (1 + z), z = e^-|x|

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// First layer of a network: a few input channels in plain NCHW, output in channel blocks. Include the ISA's vec.h first, then
+// tell stem_most() how many pixels a register tile of nr blocks holds.
+//
+// Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
+// rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
+// column i*s + phase at place i of row `phase`: then the pixels of a register tile are neighbours whatever the stride, every
+// tap (r, c, s) is one constant offset from them, and the inner loop over taps has no other index. Rows of the filter outside
+// the image are left out by starting later and ending earlier in the list of taps.
+
+#ifndef BB_CONV_STEM_H
+#define BB_CONV_STEM_H
+
+#include "../bb.h"
+#include "conv.h"
+
+enum { STEM_C = 4 };  // more input channels are better off in blocks
+
+static bool stem_accepts(const bb_task *t) {
+  const bb_conv *c = &t->problem.conv;
+  return c->G == 1 && c->C <= STEM_C && t->x.block == 1 && t->y.block == VL;
+}
+
+// ---- the copied rows: [c][row][phase][pitch] -----------------------------------------------------------------------
+
+typedef struct stem_strip {
+  int rows, pitch;            // input rows of a band, floats of a phase of a row
+  ptrdiff_t row, channel;     // strides
+  size_t taps;                // of the whole filter
+  size_t strip, sums, bytes;  // offsets of what follows the list of taps in the memory of a thread, and all of it
+} stem_strip;
+
+BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
+  const bb_conv *c = &t->problem.conv;
+  stem_strip s;
+  s.rows = (bb_min(config->rows, c->P) - 1) * c->stride_h + (c->R - 1) * c->dil_h + 1;
+  s.pitch = c->Q + (c->S - 1) * c->dil_w / c->stride_w;
+  s.row = (ptrdiff_t)c->stride_w * s.pitch;
+  s.channel = s.rows * s.row;
+  s.taps = (size_t)(c->R * c->C * c->S);
+  s.strip = bb_align_up(s.taps * sizeof(int), BB_ALIGN);
+  // A vector of pixels may be loaded where the last of them only is wanted.
+  s.sums = s.strip + bb_align_up(((size_t)c->C * (size_t)s.channel + VL) * sizeof(float), BB_ALIGN);
+  s.bytes = s.sums + (epilogue_needs_scratch(&t->epilogue) ? (size_t)config->k * (size_t)c->Q * VL * sizeof(float) : 0);
+  return s;
+}
+
+BB_INLINE void stem_copy(const float *x, float *out, int n, int stride, float scale, float shift, float low) {
+  for (int i = 0; i < n; i++) {
+    const float v = x[(ptrdiff_t)i * stride] * scale + shift;
+    out[i] = low > v ? low : v;  // lets a NaN through
+  }
+}
+
+// One row of a channel into all its phases.
+static void stem_copy_row(const bb_conv *c, const float *x, float *out, int pitch, float scale, float shift, bool relu) {
+  const float low = relu ? 0 : -INFINITY;
+  for (int phase = 0; phase < c->stride_w; phase++, out += pitch) {
+    // Places [i0, i1) hold columns of the image.
+    const int before = c->pad_l - phase, after = c->W - 1 + before;
+    const int i0 = before > 0 ? bb_min(pitch, bb_ceil_div(before, c->stride_w)) : 0;
+    const int i1 = after < 0 ? i0 : bb_max(i0, bb_min(pitch, after / c->stride_w + 1));
+    memset(out, 0, (size_t)i0 * sizeof(float));
+    memset(out + i1, 0, (size_t)(pitch - i1) * sizeof(float));
+    const float *from = x + (ptrdiff_t)i0 * c->stride_w - before;
+    if (i0 == i1) continue;
+    if (c->stride_w == 1)
+      stem_copy(from, out + i0, i1 - i0, 1, scale, shift, low);
+    else if (c->stride_w == 2)
+      stem_copy(from, out + i0, i1 - i0, 2, scale, shift, low);
+    else
+      stem_copy(from, out + i0, i1 - i0, c->stride_w, scale, shift, low);
+  }
+}
+
+// Rows of image n that output rows [p0, p1) meet.
+static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, float *strip, int n, int p0, int p1) {
+  const bb_task *t = a->task;
+  const bb_conv *c = &t->problem.conv;
+  const int first = p0 * c->stride_h - c->pad_t;
+  const int h0 = bb_max(0, first), h1 = bb_min(c->H, (p1 - 1) * c->stride_h - c->pad_t + (c->R - 1) * c->dil_h + 1);
+  for (int l = 0; l < bb_map_lanes(t->x.map); l++) {
+    const int ch = t->x.map->lane[l];
+    if (ch < 0) continue;
+    float scale = t->prologue.scale_shift ? a->packed[pk->scale + (size_t)l] : 1;
+    const float shift = t->prologue.scale_shift ? a->packed[pk->shift + (size_t)l] : 0;
+    if (t->prologue.dynamic_scale) scale *= a->io.x_scale[(size_t)n * (size_t)bb_map_lanes(t->x.map) + (size_t)l];
+    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride;
+    for (int h = h0; h < h1; h++)
+      stem_copy_row(c, x + h * t->x.h_stride, strip + ch * s->channel + (h - first) * s->row, s->pitch, scale, shift,
+                    t->prologue.relu);
+  }
+}
+
+// ---- register tiles ------------------------------------------------------------------------------------------------
+
+typedef struct stem_target {
+  const float *w;     // [tap][block][VL], from the first tap on that meets the image
+  const int *offset;  // of the taps
+  int taps;
+  const float *bias;  // [block][VL]
+  float *y;           // block 0 of the group
+  ptrdiff_t y_block;  // stride of blocks
+  const float *x2;    // residual that comes before the activation, or NULL
+  ptrdiff_t x2_block;
+  float low, high;
+} stem_target;
+
+// mr pixels of nr blocks; x points at the first pixel's place in the strip.
+BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr) {
+  vf sum[16][4];
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    const vf bias = vload(to->bias + j * VL);
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) sum[i][j] = bias;
+  }
+  const float *w = to->w;
+  for (int t = 0; t < to->taps; t++, w += nr * VL) {
+    const float *xt = x + to->offset[t];
+    vf ws[4];
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) {
+      const vf v = vbcast(xt + i);
+      BB_UNROLL
+      for (int j = 0; j < nr; j++) sum[i][j] = vfma(v, ws[j], sum[i][j]);
+    }
+  }
+  if (to->x2) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], vload(to->x2 + j * to->x2_block + (q + i) * VL));
+    }
+  }
+  const vf low = vset1(to->low), high = vset1(to->high);
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) vstore(to->y + j * to->y_block + (q + i) * VL, vclamp(sum[i][j], low, high));
+  }
+}
+
+#define STEM_TILE(mr)                                         \
+  case mr:                                                    \
+    if (mr <= stem_most(nr)) stem_tile(x + q, to, q, mr, nr); \
+    break
+
+// A row in the least number of tiles, of as equal size as there can be.
+BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr) {
+  const int tiles = bb_ceil_div(Q, stem_most(nr));
+  for (int i = 0, q = 0; i < tiles; i++) {
+    const int m = (Q - q) / (tiles - i);
+    switch (m) {
+      STEM_TILE(1);
+      STEM_TILE(2);
+      STEM_TILE(3);
+      STEM_TILE(4);
+      STEM_TILE(5);
+      STEM_TILE(6);
+      STEM_TILE(7);
+      STEM_TILE(8);
+      STEM_TILE(9);
+      STEM_TILE(10);
+      STEM_TILE(11);
+      STEM_TILE(12);
+      STEM_TILE(13);
+      STEM_TILE(14);
+    }
+    q += m;
+  }
+}
+
+#undef STEM_TILE
+
+static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
+  switch (nr) {
+    case 1:
+      stem_row_of(x, to, Q, 1);
+      break;
+    case 2:
+      stem_row_of(x, to, Q, 2);
+      break;
+    case 3:
+      stem_row_of(x, to, Q, 3);
+      break;
+    default:
+      stem_row_of(x, to, Q, 4);
+  }
+}
+
+// ---- packed parameters: bias, scale, shift, w[k group][r][c][s][block][VL] ------------------------------------------
+
+BB_INLINE packed stem_layout(const bb_task *t) {
+  const bb_conv *c = &t->problem.conv;
+  const size_t ylanes = bb_align_up((size_t)bb_map_lanes(t->y.map), BB_MAX_BLOCK);
+  const size_t xlanes = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), BB_MAX_BLOCK) : 0;
+  packed p = {.bias = 0, .scale = ylanes, .shift = ylanes + xlanes, .w = ylanes + 2 * xlanes};
+  p.floats = p.w + (size_t)(c->R * c->S * c->C) * (size_t)bb_map_lanes(t->y.map);
+  return p;
+}
+
+static size_t stem_packed_bytes(const bb_task *t, const bb_config *config) {
+  (void)config;
+  return stem_layout(t).floats * sizeof(float);
+}
+
+static void stem_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, float *out) {
+  const bb_conv *c = &t->problem.conv;
+  const packed p = stem_layout(t);
+  pack_vector(t->y.map, weights->b, out + p.bias);
+  if (t->prologue.scale_shift) {
+    pack_vector(t->x.map, weights->scale, out + p.scale);
+    pack_vector(t->x.map, weights->shift, out + p.shift);
+  }
+  float *w = out + p.w;
+  const int blocks = t->y.map->blocks, groups = bb_ceil_div(blocks, config->k);
+  for (int g = 0; g < groups; g++)
+    for (int r = 0; r < c->R; r++)
+      for (int ch = 0; ch < c->C; ch++)
+        for (int s = 0; s < c->S; s++)
+          for (int l = cut(blocks, groups, g) * VL; l < cut(blocks, groups, g + 1) * VL; l++, w++) {
+            const int k = t->y.map->lane[l];
+            *w = k < 0
+                     ? 0
+                     : weights
+                           ->w[(((size_t)k * (size_t)c->C + (size_t)ch) * (size_t)c->R + (size_t)r) * (size_t)c->S + (size_t)s];
+          }
+}
+
+// ---- callbacks -----------------------------------------------------------------------------------------------------
+
+static int stem_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
+  const bb_conv *c = &t->problem.conv;
+  (void)max;
+  // Half of L1 for the copied rows; the more rows in a band, the fewer are copied twice.
+  bb_config config = {.k = bb_min(t->y.map->blocks, STEM_NR), .rows = 1};
+  const size_t l1 = machine->l1d ? machine->l1d : 32768;
+  while (config.rows < c->P) {
+    bb_config next = config;
+    next.rows *= 2;
+    const stem_strip s = stem_strip_of(t, &next);
+    if (s.sums - s.strip > l1 / 2 && config.rows * c->stride_h >= c->R) break;
+    config = next;
+  }
+  // Enough bands for stealing to even them out.
+  if (threads > 1) config.rows = bb_max(1, bb_min(config.rows, c->P * c->N / (4 * threads)));
+  config.rows = bb_min(config.rows, c->P);
+  config.q = stem_most(config.k);
+  out[0] = config;
+  return 1;
+}
+
+static bb_workspace stem_workspace(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  return (bb_workspace){gap_bytes(t, t->problem.conv.P), stem_strip_of(t, config).bytes};
+}
+
+BB_INLINE int stem_bands(const bb_task *t, const bb_config *config) { return bb_ceil_div(t->problem.conv.P, config->rows); }
+
+static size_t stem_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  return (size_t)t->y.N * (size_t)stem_bands(t, config);
+}
+
+// Rows [p0, p1) of image n, their rows of x being in the strip.
+static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, int n, int p0, int p1) {
+  const bb_task *t = a->task;
+  const bb_conv *c = &t->problem.conv;
+  const bb_epilogue *e = &t->epilogue;
+  const int *offset = (const int *)(const void *)a->per_thread;
+  const float *strip = (const float *)(const void *)(a->per_thread + s->strip);
+  float *sums = epilogue_needs_scratch(e) ? (float *)(void *)(a->per_thread + s->sums) : NULL;
+  const bool clamp = epilogue_is_clamp(e);
+  stem_target to = {.low = clamp ? clamp_low(e->act) : -INFINITY, .high = clamp ? clamp_high(e->act) : INFINITY};
+  const int blocks = t->y.map->blocks, groups = bb_ceil_div(blocks, a->config->k);
+  for (int p = p0; p < p1; p++) {
+    const int h = p * c->stride_h - c->pad_t;
+    const int r0 = h < 0 ? bb_ceil_div(-h, c->dil_h) : 0, r1 = h < c->H ? bb_min(c->R, (c->H - 1 - h) / c->dil_h + 1) : 0;
+    to.offset = offset + r0 * c->C * c->S;
+    to.taps = bb_max(0, r1 - r0) * c->C * c->S;
+    for (int g = 0; g < groups; g++) {
+      const int k0 = cut(blocks, groups, g), nr = cut(blocks, groups, g + 1) - k0;
+      to.w = a->packed + pk->w + ((size_t)k0 * s->taps + (size_t)(r0 * c->C * c->S * nr)) * VL;
+      to.bias = a->packed + pk->bias + (size_t)k0 * VL;
+      to.y = sums ? sums : a->io.y + n * t->y.n_stride + k0 * t->y.c_stride + p * t->y.h_stride;
+      to.y_block = sums ? (ptrdiff_t)c->Q * VL : t->y.c_stride;
+      if (e->residual == BB_RESIDUAL_BEFORE_ACT) {
+        to.x2 = a->io.x2 + n * t->x2.n_stride + k0 * t->x2.c_stride + p * t->x2.h_stride;
+        to.x2_block = t->x2.c_stride;
+      }
+      stem_row(strip + (p - p0) * c->stride_h * s->row, &to, c->Q, nr);
+      for (int j = 0; !clamp && j < nr; j++)
+        epilogue_row(a, to.y + j * to.y_block, n, k0 + j, p, 0, c->Q, e->gap ? gap_row(a, c->P, n, p, k0 + j) : NULL);
+    }
+  }
+}
+
+static void stem_run(const bb_args *a, size_t first, size_t last) {
+  const bb_conv *c = &a->task->problem.conv;
+  const stem_strip s = stem_strip_of(a->task, a->config);
+  const packed pk = stem_layout(a->task);
+  int *offset = (int *)(void *)a->per_thread;
+  for (int r = 0; r < c->R; r++)
+    for (int ch = 0; ch < c->C; ch++)
+      for (int i = 0; i < c->S; i++)
+        *offset++ =
+            (int)(r * c->dil_h * s.row + ch * s.channel) + i * c->dil_w % c->stride_w * s.pitch + i * c->dil_w / c->stride_w;
+  const int bands = stem_bands(a->task, a->config);
+  for (size_t i = first; i < last; i++) {
+    const int n = (int)(i / (size_t)bands), band = (int)(i % (size_t)bands);
+    const int p0 = band * a->config->rows, p1 = bb_min(c->P, p0 + a->config->rows);
+    stem_fill(a, &pk, &s, (float *)(void *)(a->per_thread + s.strip), n, p0, p1);
+    stem_band(a, &pk, &s, n, p0, p1);
+  }
+}
+
+static size_t stem_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return gap_tiles(t);
+}
+
+static void stem_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
+
+// Stores cost two cycles a vector on Zen 4 and hide behind FMAs in part; y leaves for the first cache that holds it.
+static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
+  const bb_conv *c = &t->problem.conv;
+  (void)config;
+  const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks;
+  const double y_bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
+  const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
+                      : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
+                                                      : machine->dram_bytes_per_cycle;
+  return (vectors * (c->R * c->S * c->C + 2) * VECTOR_CYCLES + (rate > 0 ? y_bytes / rate : 0)) / threads;
+}
+
+#endif
