@@ -465,6 +465,57 @@ static void test_pair(void **state) {
   unplace_task(&placed);
 }
 
+// ---- plans on real threads -----------------------------------------------------------------------------------------
+
+// What a user gets: the kernel that a plan chooses under a cap, on real pools.
+typedef struct planned {
+  const test_case *c;
+  bb_isa isa;
+  int x_block, y_block;
+} planned;
+
+static bb_pool *pool_of(int threads) {
+  static bb_pool *pools[8];
+  // Spins shortly: there may be fewer processors than threads.
+  const bb_pool_options options = {.threads = threads, .spin_us = 20};
+  if (threads > 1 && !pools[threads]) assert_int_equal(bb_pool_create(&options, &pools[threads], NULL), BB_OK);
+  return pools[threads];
+}
+
+static void test_plan(void **state) {
+  const planned *t = *state;
+  pair p = {t->c, NULL, t->x_block, t->y_block, 0};
+  placed_task placed;
+  place_task(t->c, t->x_block, t->y_block, &placed);
+  const bb_task *task = &placed.task;
+  float *y = NULL, *y2 = NULL, *gap = NULL;
+  bb_verify *v = prepare(&p, task, BB_FILL_NORMAL, NULL);
+  bb_plan *plan;
+  bb_exec *exec;
+  bb_error error;
+  // Made for two threads, it runs on any number.
+  const bb_plan_options options = {.isa = t->isa, .threads = 2};
+  if (bb_plan_create(task, &v->weights, &options, &plan, &error)) fail_msg("%s", error.text);
+  assert_int_equal(bb_exec_create((const bb_plan *const[]){plan}, 1, 7, &exec), BB_OK);
+  p.kernel = bb_plan_kernel(plan);
+  for (int threads = 1; threads <= 7; threads += threads == 1 ? 1 : 5) {
+    bb_verify_reset(v);
+    bb_plan_run(plan, exec, pool_of(threads), &v->io);
+    if (threads == 1) {
+      y = snapshot(&v->y), y2 = snapshot(&v->y2), gap = snapshot(&v->gap);
+      check(&p, task, v, bb_plan_config(plan), BB_FILL_NORMAL, threads);
+    } else {
+      same(&p, task, bb_plan_config(plan), &v->y, y, threads, "y");
+      same(&p, task, bb_plan_config(plan), &v->y2, y2, threads, "y2");
+      same(&p, task, bb_plan_config(plan), &v->gap, gap, threads, "gap");
+    }
+  }
+  bb_exec_destroy(exec);
+  bb_plan_destroy(plan);
+  bb_verify_destroy(v);
+  unplace_task(&placed);
+}
+
 // ---- full product of the tails suite -------------------------------------------------------------------------------
 
 // One test per kernel and slice of the product.
@@ -556,6 +607,32 @@ static void list_pairs(size_t shard, size_t shards) {
   }
 }
 
+static void add_planned(const test_case *c, bb_isa isa, int x_block, int y_block) {
+  placed_task placed;
+  place_task(c, x_block, y_block, &placed);
+  const bb_plan_options options = {.isa = isa, .threads = 2};
+  if (bb_kernel_choose(&placed.task, &options, NULL)) {
+    char problem[256], name[400];
+    bb_task_print(&c->task, problem, sizeof problem);
+    snprintf(name, sizeof name, "plan_%s/%s%s%s%s@%dto%d", bb_isa_name(isa), problem, c->no_scale ? "@no_scale" : "",
+             c->no_shift ? "@no_shift" : "", place_names[c->place], x_block, y_block);
+    if (wanted(name)) add_test(name, test_plan, &(planned){c, isa, x_block, y_block}, sizeof(planned));
+  }
+  unplace_task(&placed);
+}
+
+static void list_planned(size_t shard, size_t shards) {
+  for (size_t i = shard; i < cases.count; i += shards) {
+    if (cases.at[i].tail || cases.at[i].only) continue;
+    for (int isa = 0; isa < BB_ISA_COUNT; isa++) {
+      if (!bb_isa_runs((bb_isa)isa) || !bb_isa_within((bb_isa)isa, bb_isa_best())) continue;
+      const int block = bb_isa_block((bb_isa)isa);
+      add_planned(&cases.at[i], (bb_isa)isa, block, block);
+      if (block > 1) add_planned(&cases.at[i], (bb_isa)isa, 1, block);  // first layers, and into the layout
+    }
+  }
+}
+
 static void list_slices(size_t shard, size_t shards) {
   enum { SLICES = 60 };
   for (size_t i = shard; i < SLICES; i += shards) {
@@ -572,7 +649,7 @@ static void list_slices(size_t shard, size_t shards) {
 
 static const char usage[] =
     "usage: test_kernels [options]\n"
-    "  --full          all of the tails suite instead of a selection of 3,000\n"
+    "  --full          all of the tails suite, not a selection of 3,000; ten times the drawn cases [if BB_TEST_FULL is set]\n"
     "  --filter REGEX  only tests whose name, <kernel>/<problem>, matches (POSIX extended)\n"
     "  --seed N        of data and selection [BB_SEED, or 1]\n"
     "  --shard I/N     the I-th of N parts, 1 <= I <= N\n"
@@ -589,6 +666,7 @@ int main(int argc, char **argv) {
   bool full = false, list = false;
   size_t shard = 1, shards = 1;
   seed = bb_test_seed();
+  full = getenv("BB_TEST_FULL") != NULL;
   for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     bool good = true;
     switch (o) {
@@ -622,6 +700,7 @@ int main(int argc, char **argv) {
   add_tails(seed);
   add_mixed(seed, full ? 20000 : 2000);
   list_pairs(shard - 1, shards);
+  list_planned(shard - 1, shards);
   if (full) list_slices(shard - 1, shards);
   if (list) {
     for (size_t i = 0; i < tests.count; i++) puts(tests.at[i].name);
