@@ -3,13 +3,14 @@
 // Dense convolution over channel-blocked tensors: the loops that direct, 1x1 and fully connected share.
 //
 // A register tile is mr pixels of one row x nr blocks of output channels; its sums stay in registers over all (block of input
-// channels, r, s, lane) of an accumulation block, which is as much of C as keeps its weights panel in L2 beside the next one:
+// channels, r, s, lane) of an accumulation block:
 //
 //   item of work (image, group, range of k groups, range of rows)
 //     k group                  nr blocks of output channels
-//       accumulation block     the panel of weights stays in L2; partial sums go through y
-//         row, tile            mr pixels
-//           block of x, r, s, lane
+//       strip                  some 64 pixels: their partial sums wait in y, in L1
+//         accumulation block   its panel of weights is loaded once per strip: from L2, or ahead of time from where it is
+//           row, tile          mr pixels
+//             block of x, r, s, lane
 //
 // Weights are packed in that order, one linear stream (conv.h). Taps on padding are skipped, not multiplied: rows by the range
 // of r, columns by a bit per pixel of the tile. After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
@@ -23,15 +24,15 @@
 #include "conv.h"
 
 enum {
-  MAX_S = 64,        // taps of a row whose clipping is kept on the stack
-  SEGMENT_TILES = 4  // tiles of a segment where rows are not rows of the image
+  LINE = BB_ALIGN / (int)sizeof(float),
+  MAX_S = 64,     // taps of a row whose clipping is kept on the stack
+  SEGMENT_Q = 64  // pixels of a strip, about: their partial sums, times nr blocks, are a quarter of L1
 };
 
-// The convolution as a grid of `segments` rows of pixels per image and R x S taps, offsets in floats.
+// The convolution as a grid of rows x cols pixels per image and R x S taps, offsets in floats. Long rows are cut into segments.
 typedef struct geometry {
-  int images, segments;
-  int cols;                                            // pixels in a segment; if flat, of all segments of an image together
-  bool flat;                                           // segments are cut from one long row
+  int images, rows, cols;
+  bool flat;                                           // 1x1: the image as one row
   bool fc;                                             // "pixels" are images
   ptrdiff_t x_image, x_block, x_row, x_col, x_origin;  // from image to image, ..., output row to row, output pixel to pixel
   ptrdiff_t x_tap_row, x_tap_col;
@@ -44,10 +45,13 @@ typedef struct span {
   int p, q0, q1;
 } span;
 
+BB_INLINE int parts_of_row(const geometry *g) { return bb_max(1, (g->cols + SEGMENT_Q / 2) / SEGMENT_Q); }
+BB_INLINE int segments_of(const geometry *g) { return g->rows * parts_of_row(g); }
+
+// Cut where tiles end.
 BB_INLINE span segment(const geometry *g, int i) {
-  if (!g->flat) return (span){i, 0, g->cols};
-  const int tiles = bb_ceil_div(g->cols, g->tile);
-  return (span){0, cut(g->cols, tiles, i * SEGMENT_TILES), cut(g->cols, tiles, bb_min(tiles, (i + 1) * SEGMENT_TILES))};
+  const int parts = parts_of_row(g), part = i % parts, tiles = bb_ceil_div(g->cols, g->tile);
+  return (span){i / parts, cut(g->cols, tiles, cut(tiles, parts, part)), cut(g->cols, tiles, cut(tiles, parts, part + 1))};
 }
 
 // ---- register tiles ------------------------------------------------------------------------------------------------
@@ -61,6 +65,9 @@ typedef struct panel {
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
   ptrdiff_t y_block, y_col, x2_block, x2_col;
   float low, high;
+  // Each tile fetches its share of the next panel, [fetch0, fetch1) floats of every tap's weights, `ahead` floats further on.
+  ptrdiff_t ahead;
+  int fetch0, fetch1;
 } panel;
 
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; r0, r1: rows of taps that meet the image; mask: for each s the pixels
@@ -102,6 +109,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     for (int r = r0; r < r1; r++, row += p->x_tap_row) {
       const float *xs = row;
       for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+        for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(wr + p->ahead + i, 0, 2);
         if (!mask || mask[s] == all) {
           taps(mr, nr, acc, xs, step, wr, lanes);
         } else if (mask[s]) {
@@ -170,7 +178,7 @@ typedef struct items {
 BB_INLINE items items_of(const bb_task *t, const bb_config *config) {
   const geometry g = geometry_of(t, config);
   const int blocks = t->y.map->blocks / t->problem.conv.G;
-  items i = {.images = g.images, .groups = t->problem.conv.G, .segments = g.segments};
+  items i = {.images = g.images, .groups = t->problem.conv.G, .segments = segments_of(&g)};
   i.kgroups = kgroups(blocks, config->k);
   i.kchunks = bb_min(i.kgroups, bb_ceil_div(blocks, config->kt));
   i.rchunks = bb_ceil_div(i.segments, config->rows);
@@ -192,8 +200,9 @@ static window window_of(const bb_task *t, const geometry *g, int seg0, int seg1)
   const bb_conv *c = &t->problem.conv;
   if (g->fc) return (window){0, c->H, 0, c->W, c->N};
   if (g->flat) return (window){0, 1, segment(g, seg0).q0, segment(g, seg1 - 1).q1, 1};
-  const int h0 = bb_max(0, seg0 * c->stride_h - c->pad_t);
-  const int h1 = bb_min(c->H, (seg1 - 1) * c->stride_h - c->pad_t + (c->R - 1) * c->dil_h + 1);
+  const int p0 = segment(g, seg0).p, p1 = segment(g, seg1 - 1).p;
+  const int h0 = bb_max(0, p0 * c->stride_h - c->pad_t);
+  const int h1 = bb_min(c->H, p1 * c->stride_h - c->pad_t + (c->R - 1) * c->dil_h + 1);
   return (window){h0, bb_max(h0, h1), 0, c->W, 1};
 }
 
@@ -206,10 +215,10 @@ BB_INLINE size_t window_floats(const bb_task *t, const window *w) {
 static size_t strip_floats(const bb_task *t, const bb_config *config) {
   if (!has_prologue(&t->prologue)) return 0;
   const geometry g = geometry_of(t, config);
-  const int chunks = bb_ceil_div(g.segments, config->rows);
+  const int chunks = bb_ceil_div(segments_of(&g), config->rows);
   size_t most = 0;
   for (int rc = 0; rc < chunks; rc++) {
-    const window w = window_of(t, &g, cut(g.segments, chunks, rc), cut(g.segments, chunks, rc + 1));
+    const window w = window_of(t, &g, cut(segments_of(&g), chunks, rc), cut(segments_of(&g), chunks, rc + 1));
     const size_t floats = window_floats(t, &w);
     if (floats > most) most = floats;
   }
@@ -220,8 +229,8 @@ static bb_workspace dense_workspace(const bb_task *t, const bb_config *config, i
   (void)threads;
   const geometry g = geometry_of(t, config);
   size_t floats = strip_floats(t, config);
-  if (epilogue_needs_scratch(&t->epilogue)) floats += (size_t)(g.flat ? g.tile * SEGMENT_TILES : g.cols) * NR_MAX * VL;
-  return (bb_workspace){.shared = gap_bytes(t, g.fc ? 1 : g.segments), .per_thread = floats * sizeof(float)};
+  if (epilogue_needs_scratch(&t->epilogue)) floats += (size_t)g.cols * NR_MAX * VL;
+  return (bb_workspace){.shared = gap_bytes(t, g.fc ? 1 : segments_of(&g)), .per_thread = floats * sizeof(float)};
 }
 
 // Runs the prologue over the window of x and points g at the result.
@@ -260,7 +269,7 @@ static void finish(const bb_args *a, const geometry *g, float *sum, ptrdiff_t bl
     if (g->fc) {
       for (int i = s.q0; i < s.q1; i++) epilogue_row(a, v + (i - s.q0) * col, i, k, 0, 0, 1, gap_row(a, 1, i, 0, k));
     } else {
-      epilogue_row(a, v, n, k, s.p, s.q0, s.q1 - s.q0, gap_row(a, g->segments, n, row, k));
+      epilogue_row(a, v, n, k, s.p, s.q0, s.q1 - s.q0, gap_row(a, segments_of(g), n, row, k));
     }
   }
 }
@@ -277,23 +286,24 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   float *strip = (float *)(void *)a->per_thread;
   float *sums = epilogue_needs_scratch(&t->epilogue) ? strip + strip_floats(t, config) : NULL;
   const geometry base = geometry_of(t, config);
-  // Raw sums of a residual that may be y itself cannot wait in y.
-  const int cblocks = sums ? 1 : bb_ceil_div(xb, bb_max(1, config->c / VL));
+  const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL));
   const int stride = base.fc || c->stride_w > 2 ? 0 : c->stride_w;
 
-  // Columns of the output that tap s of a row meets.
-  int q_first[MAX_S], q_end[MAX_S];
-  bool clipped = false;
+  // Columns of the output that tap s of a row meets, and those that all meet.
+  int q_first[MAX_S], q_end[MAX_S], q_inner0 = 0, q_inner1 = base.cols;
   for (int s = 0; s < c->S && !base.fc && !base.flat; s++) {
     q_first[s] = bb_first_valid(s, c->dil_w, c->pad_l, c->stride_w);
     q_end[s] = bb_end_valid(s, c->dil_w, c->pad_l, c->stride_w, c->W, c->Q);
-    clipped |= q_first[s] > 0 || q_end[s] < c->Q;
+    q_inner0 = bb_max(q_inner0, q_first[s]);
+    q_inner1 = bb_min(q_inner1, q_end[s]);
   }
 
   for (size_t item = first_item; item < last_item; item++) {
     const int rc = (int)(item % (size_t)all.rchunks), kc = (int)(item / (size_t)all.rchunks % (size_t)all.kchunks);
     const int ng = (int)(item / (size_t)all.rchunks / (size_t)all.kchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
+    // Where rows are short, several make a strip; scratch for sums holds one segment only.
+    const int step = sums ? 1 : bb_max(1, SEGMENT_Q / base.cols), strips = bb_ceil_div(seg1 - seg0, step);
     geometry g = base;
     const float *x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
     if (has_prologue(&t->prologue)) x = fill_strip(a, &g, &pk, strip, n, group, seg0, seg1);
@@ -303,56 +313,63 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
     for (int kg = cut(all.kgroups, all.kchunks, kc); kg < cut(all.kgroups, all.kchunks, kc + 1); kg++) {
       const int k_in = cut(yb, all.kgroups, kg), nr = cut(yb, all.kgroups, kg + 1) - k_in, k0 = group * yb + k_in;
       const int mr_max = widest(nr);
-      for (int cb = 0; cb < cblocks; cb++) {
-        const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
-        const bool last = cb == cblocks - 1;
-        const panel p = {
-            .w = w_group + ((size_t)k_in * taps_group + (size_t)nr * taps_of(t, group * xb, group * xb + b0)) * VL,
-            .lanes = lanes + group * xb + b0,
-            .bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL,
-            .blocks = b1 - b0,
-            .R = c->R,
-            .S = c->S,
-            .x_block = g.x_block,
-            .x_tap_row = g.x_tap_row,
-            .x_tap_col = g.x_tap_col,
-            .x_col = g.x_col,
-            .y_block = g.y_block,
-            .y_col = g.y_col,
-            .x2_block = g.x2_block,
-            .x2_col = g.x2_col,
-            .low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY,
-            .high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY,
-        };
-        for (int seg = seg0; seg < seg1; seg++) {
-          const span s = segment(&g, seg);
-          const int pixels = s.q1 - s.q0, tiles = bb_ceil_div(pixels, mr_max);
-          const float *xs = x + s.p * g.x_row + b0 * g.x_block;
-          float *ys = a->io.y + n * g.y_image + k0 * g.y_block + s.p * g.y_row + s.q0 * g.y_col;
-          const float *rs = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block + s.p * g.x2_row : NULL;
-          // Rows of taps inside the image.
-          const int h = s.p * c->stride_h - c->pad_t;
-          const int r0 = base.fc || h >= 0 ? 0 : bb_ceil_div(-h, c->dil_h);
-          const int r1 = base.fc || base.flat ? c->R : bb_min(c->R, c->H > h ? bb_ceil_div(c->H - h, c->dil_h) : 0);
-          panel own = p;
-          if (sums) {
-            ys = sums;
-            own.y_block = (ptrdiff_t)pixels * VL;
-            own.y_col = VL;
-          }
-          for (int i = 0; i < tiles; i++) {
-            const int m0 = cut(pixels, tiles, i), mr = cut(pixels, tiles, i + 1) - m0, q0 = s.q0 + m0;
-            uint32_t mask[MAX_S];
-            if (clipped) {
-              for (int tap = 0; tap < c->S; tap++) {
-                const int lo = bb_min(mr, bb_max(0, q_first[tap] - q0)), hi = bb_min(mr, bb_max(lo, q_end[tap] - q0));
-                mask[tap] = (uint32_t)((1ull << hi) - (1ull << lo));
+      tile_fn *const *tile_fns = &tile_of[nr][0][stride];
+      for (int i = 0; i < strips; i++) {
+        const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
+        const float *w = w_group + (size_t)k_in * taps_group * VL;
+        for (int cb = 0; cb < cblocks; cb++) {
+          const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
+          const bool last = cb == cblocks - 1;
+          panel p = {
+              .w = w,
+              .lanes = lanes + group * xb + b0,
+              .bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL,
+              .blocks = b1 - b0,
+              .R = c->R,
+              .S = c->S,
+              .x_block = g.x_block,
+              .x_tap_row = g.x_tap_row,
+              .x_tap_col = g.x_tap_col,
+              .x_col = g.x_col,
+              .y_block = sums ? (ptrdiff_t)g.cols * VL : g.y_block,
+              .y_col = sums ? VL : g.y_col,
+              .x2_block = g.x2_block,
+              .x2_col = g.x2_col,
+              .low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY,
+              .high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY,
+          };
+          w += taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
+          p.ahead = w - p.w;
+          const int fetch_tiles = (strip1 - strip0) * bb_ceil_div(segment(&g, strip0).q1 - segment(&g, strip0).q0, mr_max);
+          const int lines = nr * VL * VL / LINE;
+          int tile_index = 0;
+          for (int seg = strip0; seg < strip1; seg++) {
+            const span s = segment(&g, seg);
+            const int pixels = s.q1 - s.q0, tiles = bb_ceil_div(pixels, mr_max);
+            const float *xs = x + s.p * g.x_row + b0 * g.x_block;
+            float *ys = sums ? sums : a->io.y + n * g.y_image + k0 * g.y_block + s.p * g.y_row + s.q0 * g.y_col;
+            const float *rs = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block + s.p * g.x2_row : NULL;
+            // Rows of taps inside the image.
+            const int h = s.p * c->stride_h - c->pad_t;
+            const int r0 = g.fc || h >= 0 ? 0 : bb_ceil_div(-h, c->dil_h);
+            const int r1 = g.fc || g.flat ? c->R : bb_min(c->R, c->H > h ? bb_ceil_div(c->H - h, c->dil_h) : 0);
+            for (int j = 0; j < tiles; j++) {
+              const int m0 = cut(pixels, tiles, j), mr = cut(pixels, tiles, j + 1) - m0, q0 = s.q0 + m0;
+              uint32_t mask[MAX_S];
+              const bool clipped = q0 < q_inner0 || q0 + mr > q_inner1;
+              if (clipped) {
+                for (int tap = 0; tap < c->S; tap++) {
+                  const int lo = bb_min(mr, bb_max(0, q_first[tap] - q0)), hi = bb_min(mr, bb_max(lo, q_end[tap] - q0));
+                  mask[tap] = (1u << hi) - (1u << lo);
+                }
               }
+              p.fetch0 = cut(lines, fetch_tiles, tile_index) * LINE;
+              p.fetch1 = cut(lines, fetch_tiles, ++tile_index) * LINE;
+              tile_fns[3 * mr](&p, xs + q0 * g.x_col, ys + m0 * p.y_col, rs ? rs + q0 * g.x2_col : NULL, r0, r1,
+                               clipped ? mask : NULL);
             }
-            tile_of[nr][mr][stride](&own, xs + q0 * g.x_col, ys + m0 * own.y_col, rs ? rs + q0 * g.x2_col : NULL, r0, r1,
-                                    clipped ? mask : NULL);
+            if (last && !clamp) finish(a, &g, ys, p.y_block, p.y_col, n, seg, s, k0, k0 + nr);
           }
-          if (last && !clamp) finish(a, &g, ys, own.y_block, own.y_col, n, seg, s, k0, k0 + nr);
         }
       }
     }
@@ -361,9 +378,11 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
 
 // ---- candidates ----------------------------------------------------------------------------------------------------
 
-// Weights of one k group and accumulation block, which should stay in L2 (1 MB on Zen 4 and Golden Cove, 512 KB on N1) beside
-// the next such panel and the rows of x and y in use.
-enum { PANEL_BYTES = 192 * 1024 };
+// Weights of one k group and accumulation block: this panel and the next, which is being fetched, stay in L2 (1 MB on Zen 4;
+// 512 KB on N1). Measured on Zen 4: from 64 KB up it hardly matters, below that the partial sums cost.
+enum { PANEL_BYTES = 160 * 1024 };
+// Channels of x of one accumulation block at most: the rows that a tile reads fill L1 if there are no taps to share them.
+enum { PANEL_C = 512 };
 // Rows of x that all k groups of an item walk over: a share of L3 that neighbours leave us.
 enum { SLAB_BYTES = 2 * 1024 * 1024 };
 // Items of work per thread, so that stealing can even out a disturbed core.
@@ -374,26 +393,26 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
   bb_config f = {.k = bb_min(nr, yb), .q = widest(bb_min(nr, yb)), .rows = 1, .kt = yb};
   const int fit = PANEL_BYTES / (int)sizeof(float) / VL / f.k / (c->R * c->S) / VL;
-  f.c = bb_min(xb, bb_max(1, fit)) * VL;
+  f.c = bb_min(bb_min(xb, PANEL_C / VL), bb_max(1, fit)) * VL;
 
   const geometry g = geometry_of(t, &f);
   const int images = g.images * c->G;
   // Row chunks: enough that a slab fits.
   const double slab = (double)t->x.H * (double)t->x.W * xb * VL * sizeof(float);
-  int rchunks = bb_min(g.segments, (int)(slab / SLAB_BYTES) + 1), kchunks = 1;
+  int rchunks = bb_min(segments_of(&g), (int)(slab / SLAB_BYTES) + 1), kchunks = 1;
   if (threads > 1 && images * rchunks < ITEMS_PER_THREAD * threads) {
     const int wanted = bb_ceil_div(ITEMS_PER_THREAD * threads, images);
     const double w = (double)packed_layout(t).floats / c->G, x = (double)xb * t->x.H * t->x.W * VL;
     const int groups = kgroups(yb, f.k);
     if (w > x || g.fc) {
       kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
-      rchunks = bb_min(g.segments, bb_ceil_div(wanted, kchunks));
+      rchunks = bb_min(segments_of(&g), bb_ceil_div(wanted, kchunks));
     } else {
-      rchunks = bb_min(g.segments, wanted);
+      rchunks = bb_min(segments_of(&g), wanted);
       kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
     }
   }
-  f.rows = bb_ceil_div(g.segments, rchunks);
+  f.rows = bb_ceil_div(segments_of(&g), rchunks);
   f.kt = bb_ceil_div(yb, kchunks);
   return f;
 }
@@ -401,9 +420,9 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
 static int dense_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   (void)machine;
   int n = 0;
-  for (int nr = 2; nr <= NR_MAX && n < max; nr++) {
-    if (nr > 2 && nr > t->y.map->blocks / t->problem.conv.G) break;
-    out[n++] = dense_config(t, nr, threads);
+  for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
+    if (i > 0 && nr_order[i] > t->y.map->blocks / t->problem.conv.G) continue;
+    out[n++] = dense_config(t, nr_order[i], threads);
   }
   return n;
 }
@@ -415,7 +434,7 @@ static size_t dense_gap_tiles(const bb_task *t, const bb_config *config, int thr
 
 static void dense_gap(const bb_args *a, size_t first, size_t last) {
   const geometry g = geometry_of(a->task, a->config);
-  gap_reduce(a, g.fc ? 1 : g.segments, first, last);
+  gap_reduce(a, g.fc ? 1 : segments_of(&g), first, last);
 }
 
 #define DENSE_STAGES                                                             \

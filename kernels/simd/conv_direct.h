@@ -12,7 +12,7 @@ static geometry geometry_of(const bb_task *t, const bb_config *config) {
   const bb_conv *c = &t->problem.conv;
   return (geometry){
       .images = c->N,
-      .segments = c->P,
+      .rows = c->P,
       .cols = c->Q,
       .tile = config->q,
       .x_image = t->x.n_stride,

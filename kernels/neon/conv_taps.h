@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The inner loop of the dense convolutions on NEON: one tap of one block of four input channels on a register tile of mr pixels
+// x nr blocks of output channels. FMLA by lane takes the multiplicand from a lane, so that a pixel's four channels are one
+// load: mr + 4*nr loads for 4*mr*nr FMLA. Registers: mr*nr sums + mr pixels + weights as they come.
+
+#ifndef BB_CONV_TAPS_H
+#define BB_CONV_TAPS_H
+
+#include "../common.h"
+
+// b*a[lane] + c; lane is a constant once the loop around is gone.
+BB_INLINE vf vfma_lane(vf a, const int lane, vf b, vf c) {
+  return lane == 0   ? vfmaq_laneq_f32(c, b, a, 0)
+         : lane == 1 ? vfmaq_laneq_f32(c, b, a, 1)
+         : lane == 2 ? vfmaq_laneq_f32(c, b, a, 2)
+                     : vfmaq_laneq_f32(c, b, a, 3);
+}
+
+// x: pixel 0; step: floats from pixel to pixel; w: [lane][nr*VL].
+BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w, int lanes) {
+  vf v[MR_MAX];
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) v[m] = vload(x + m * step);
+  BB_UNROLL
+  for (int c = 0; c < VL; c++) {
+    if (c > 0 && c >= lanes) break;
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      const vf b = vload(w + (c * nr + j) * VL);
+      BB_UNROLL
+      for (int m = 0; m < mr; m++) acc[m][j] = vfma_lane(v[m], c, b, acc[m][j]);
+    }
+  }
+}
+
+// The same for the pixels whose bit is set: padding costs no multiplication and needs no zeros in memory.
+BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w,
+                           int lanes, uint32_t mask) {
+  for (int c = 0; c < lanes; c++, w += nr * VL) {
+    // Keeps the compiler from making a loop for every mask.
+    __asm__("" : "+r"(mask));
+    vf b[NR_MAX];
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) b[j] = vload(w + j * VL);
+    BB_UNROLL
+    for (int m = 0; m < mr; m++) {
+      if (!(mask >> m & 1)) continue;
+      const vf v = vbcast(x + m * step + c);
+      BB_UNROLL
+      for (int j = 0; j < nr; j++) acc[m][j] = vfma(v, b[j], acc[m][j]);
+    }
+  }
+}
+
+#endif
