@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every allocation and every thread creation fails once, the n-th for every n: a clean status, a sentence, nothing left behind.
-// And: running allocates nothing. The linker sends malloc and its family here (--wrap).
+// And: running allocates nothing.
 
-#include <errno.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,100 +14,10 @@
 
 #include <cmocka.h>
 
+#include "failures.h"
 #include "kernels/bb.h"
 #include "kernels/common.h"
 #include "kernels/wisdom.h"
-
-// ---- the wrapped functions -----------------------------------------------------------------------------------------
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *p, size_t bytes);
-void *__real_aligned_alloc(size_t alignment, size_t bytes);
-int __real_posix_memalign(void **p, size_t alignment, size_t bytes);
-char *__real_strdup(const char *text);
-void __real_free(void *p);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
-
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-int __wrap_posix_memalign(void **p, size_t alignment, size_t bytes);
-char *__wrap_strdup(const char *text);
-void __wrap_free(void *p);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
-
-enum { NEVER = -1 };
-static long allocations_until_failure = NEVER, threads_until_failure = NEVER;
-static long allocations, live;  // calls; blocks not yet freed
-
-static bool comes_up(long *until_failure) { return *until_failure >= 0 && (*until_failure)-- == 0; }
-
-static bool refused(void) {
-  allocations++;
-  return comes_up(&allocations_until_failure);
-}
-
-static void *counted(void *p) {
-  live += p != NULL;
-  return p;
-}
-
-void *__wrap_malloc(size_t bytes) { return refused() ? NULL : counted(__real_malloc(bytes)); }
-void *__wrap_calloc(size_t count, size_t bytes) { return refused() ? NULL : counted(__real_calloc(count, bytes)); }
-void *__wrap_realloc(void *p, size_t bytes) {
-  if (refused()) return NULL;
-  return p ? __real_realloc(p, bytes) : counted(__real_realloc(p, bytes));
-}
-void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
-  return refused() ? NULL : counted(__real_aligned_alloc(alignment, bytes));
-}
-int __wrap_posix_memalign(void **p, size_t alignment, size_t bytes) {
-  if (refused()) return ENOMEM;
-  const int result = __real_posix_memalign(p, alignment, bytes);
-  if (result == 0) counted(*p);
-  return result;
-}
-char *__wrap_strdup(const char *text) { return refused() ? NULL : counted(__real_strdup(text)); }
-void __wrap_free(void *p) {
-  live -= p != NULL;
-  __real_free(p);
-}
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument) {
-  return comes_up(&threads_until_failure) ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
-}
-
-// ---- one operation, failing in every place -------------------------------------------------------------------------
-
-// Makes and destroys something.
-typedef bb_status operation(void *context, bb_error *error);
-
-static void fail_everywhere(const char *what, operation *run, void *context, bool says_why) {
-  bb_error error = {""};
-  bb_status status = run(context, &error);  // fills caches that live as long as the process
-  if (status) fail_msg("%s: %s (%s)", what, bb_status_string(status), error.text);
-  long *const until[] = {&allocations_until_failure, &threads_until_failure};
-  const bb_status expected[] = {BB_NO_MEMORY, BB_NO_THREAD};
-  for (size_t kind = 0; kind < BB_COUNT(until); kind++)
-    for (long n = 0;; n++) {
-      const long before = live;
-      error.text[0] = 0;
-      *until[kind] = n;
-      status = run(context, &error);
-      const bool failed = *until[kind] == NEVER;
-      *until[kind] = NEVER;
-      if (live != before) fail_msg("%s: failure %ld leaves %ld blocks behind", what, n, live - before);
-      if (!failed) {
-        assert_int_equal(status, BB_OK);
-        break;
-      }
-      if (status != expected[kind])
-        fail_msg("%s: failure %ld gives \"%s\", expected \"%s\"", what, n, bb_status_string(status),
-                 bb_status_string(expected[kind]));
-      if (says_why && strlen(error.text) < 10) fail_msg("%s: failure %ld says nothing", what, n);
-    }
-}
 
 // ---- maps and views ------------------------------------------------------------------------------------------------
 
@@ -133,16 +41,16 @@ static void maps(void **state) {
   (void)state;
   fail_everywhere("maps", make_maps, NULL, false);
   for (long n = 0; n < 2; n++) {  // a cached map is two allocations
-    const long before = live;
-    allocations_until_failure = n;
+    const long before = live_blocks();
+    fail_allocation(n);
     assert_null(bb_map_identity(777, 16));
-    assert_int_equal(live, before);
+    assert_int_equal(live_blocks(), before);
   }
   assert_non_null(bb_map_identity(777, 16));
   bb_task task = {.problem = {.op = BB_OP_SCALE, .scale = {1, 778, 1, 1}}};
-  allocations_until_failure = 0;
+  fail_allocation(0);
   assert_int_equal(bb_task_views(&task, 16, 16), BB_NO_MEMORY);
-  allocations_until_failure = NEVER;
+  fail_allocation(-1);
 }
 
 // ---- plans ---------------------------------------------------------------------------------------------------------
@@ -247,10 +155,10 @@ static void running_allocates_nothing(void **state) {
       static _Alignas(BB_ALIGN) float x[1 << 14], x2[1 << 14], y[1 << 14];
       assert_true(bb_view_size(&task.x) <= BB_COUNT(x) && bb_view_size(&task.y) <= BB_COUNT(y));
       const bb_io io = {.x = x, .x2 = x2, .y = y};
-      const long before = allocations;
+      const long before = allocation_count();
       bb_plan_run(plan, exec, NULL, &io);
       bb_plan_run(plan, exec, pool, &io);
-      assert_int_equal(allocations, before);
+      assert_int_equal(allocation_count(), before);
       bb_exec_destroy(exec);
       bb_plan_destroy(plan);
     }
