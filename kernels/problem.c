@@ -292,9 +292,7 @@ static bb_status check_view(const char *name, const bb_view *v, const int shape[
     const char *name;
     int count;
     ptrdiff_t stride, unit;
-  } axes[] = {{"row", v->H, v->h_stride, v->block},
-              {"channel", blocks, v->c_stride, unit},
-              {"image", v->N, v->n_stride, unit}};
+  } axes[] = {{"row", v->H, v->h_stride, v->block}, {"channel", blocks, v->c_stride, unit}, {"image", v->N, v->n_stride, unit}};
   int64_t floats = (int64_t)v->W * v->block;  // what lies below the axis: elements must not overlap
   for (size_t i = 0; i < BB_COUNT(axes); i++) {
     if (axes[i].count == 1) continue;
