@@ -151,7 +151,7 @@ typedef struct bb_wisdom bb_wisdom;
 typedef enum bb_plan_mode { BB_PLAN_ESTIMATE, BB_PLAN_MEASURE } bb_plan_mode;
 
 typedef struct bb_plan_options {
-  bb_isa isa;               // cap
+  bb_isa isa;               // cap; that of bb_isa_best holds too
   bb_alg alg;               // BB_ALG_AUTO = any
   const bb_kernel *kernel;  // NULL = any; a kernel = this one or BB_UNSUPPORTED
   const bb_config *config;  // NULL = chosen; otherwise as given (with kernel only)
