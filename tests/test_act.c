@@ -21,11 +21,14 @@ enum { BATCH = 1 << 16, MAX_KERNELS = 8, MAX_THREADS = 64 };
 
 static const float SLOPE = 0.1f;
 
-// The denormals of IEEE arithmetic are spaced by 2^-149.
+// Spacing of floats at `value`, which is in their range; denormals are 2^-149 apart.
 static double ulp_of(double value) {
-  int exponent;
-  frexp(value, &exponent);
-  return ldexp(1, exponent < -125 ? -149 : exponent - 24);
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  const uint64_t binade = bits & 0x7ffull << 52, lowest = (uint64_t)(1023 - 126) << 52;
+  bits = (binade < lowest ? lowest : binade) - (23ull << 52);
+  memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 // Below 2^-100 factors may already be denormal: e^-104 has one bit, and x*e^x inherits its half ulp times |x|. What is
