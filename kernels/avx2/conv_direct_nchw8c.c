@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Direct convolution, NCHW8c, AVX2 + FMA. Sums + weights of a tap + one broadcast <= 16 ymm: 4x3 (12 + 3 + 1), 6x2 (12 + 2 + 1);
-// 12x1 where there is one block of outputs only.
+// Direct convolution, NCHW8c, AVX2 + FMA. Sums + weights of a tap + one broadcast <= 16 ymm: 4x3 (12 + 3 + 1), 6x2 (12 + 2 +
+// 1); 12x1 where there is one block of outputs only.
 
 #include "vec.h"
 
@@ -32,7 +32,7 @@ const bb_kernel bb_conv_direct_nchw8c_avx2 = {
     .y_block = VL,
     .block = {.q = 4, .k = 3 * VL, .c = VL},
     .accepts = accepts,
-    .configs = configs,
+    .configs = dense_configs,
     .packed_bytes = conv_packed_bytes,
     .pack = conv_pack,
     .workspace = dense_workspace,

@@ -36,7 +36,7 @@ const bb_kernel bb_conv_direct_nchw16c_avx512 = {
     .y_block = VL,
     .block = {.q = 14, .k = 2 * VL, .c = VL},
     .accepts = accepts,
-    .configs = configs,
+    .configs = dense_configs,
     .packed_bytes = conv_packed_bytes,
     .pack = conv_pack,
     .workspace = dense_workspace,

@@ -35,7 +35,7 @@ const bb_kernel bb_conv_direct_nchw4c_neon = {
     .y_block = VL,
     .block = {.q = 6, .k = 4 * VL, .c = VL},
     .accepts = accepts,
-    .configs = configs,
+    .configs = dense_configs,
     .packed_bytes = conv_packed_bytes,
     .pack = conv_pack,
     .workspace = dense_workspace,

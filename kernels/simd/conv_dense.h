@@ -15,8 +15,8 @@
 // Weights are packed in that order, one linear stream (conv.h). Taps on padding are skipped, not multiplied: rows by the range
 // of r, columns by a bit per pixel of the tile. After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
 //
-// The file of an ISA defines before: NR_MAX, MR_MAX, and the list TILES of its register tiles; the form's header defines
-// geometry_of().
+// The file of an ISA defines before: NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; the form's header
+// (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of().
 
 #ifndef BB_CONV_DENSE_H
 #define BB_CONV_DENSE_H
@@ -105,6 +105,12 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
   const float *w = p->w;
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
+    if (ONE_TAP) {
+      for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
+      taps(mr, nr, acc, x, step, w, lanes);
+      w += tap;
+      continue;
+    }
     const float *row = x + r0 * p->x_tap_row, *wr = w + (ptrdiff_t)r0 * p->S * tap;
     for (int r = r0; r < r1; r++, row += p->x_tap_row) {
       const float *xs = row;
@@ -290,7 +296,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const int stride = base.fc || c->stride_w > 2 ? 0 : c->stride_w;
 
   // Columns of the output that tap s of a row meets, and those that all meet.
-  int q_first[MAX_S], q_end[MAX_S], q_inner0 = 0, q_inner1 = base.cols;
+  int q_first[MAX_S] = {0}, q_end[MAX_S] = {0}, q_inner0 = 0, q_inner1 = base.cols;
   for (int s = 0; s < c->S && !base.fc && !base.flat; s++) {
     q_first[s] = bb_first_valid(s, c->dil_w, c->pad_l, c->stride_w);
     q_end[s] = bb_end_valid(s, c->dil_w, c->pad_l, c->stride_w, c->W, c->Q);
@@ -417,7 +423,9 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
   return f;
 }
 
-static int dense_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
+// One candidate for each width of k groups in nr_order.
+static inline __attribute__((unused)) int dense_configs(const bb_task *t, const bb_machine *machine, int threads,
+                                                        bb_config *out, int max) {
   (void)machine;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {

@@ -6,6 +6,7 @@
 #ifndef BB_CONV_DIRECT_H
 #define BB_CONV_DIRECT_H
 
+enum { ONE_TAP = 0 };
 #include "conv_dense.h"
 
 static geometry geometry_of(const bb_task *t, const bb_config *config) {
@@ -37,10 +38,6 @@ static bool accepts(const bb_task *t) {
   if (t->problem.op != BB_OP_CONV || t->x.block != VL || t->y.block != VL) return false;
   const bb_conv *c = &t->problem.conv;
   return c->S <= MAX_S && map_keeps_groups(t->x.map, c->G) && map_keeps_groups(t->y.map, c->G);
-}
-
-static int configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
-  return dense_configs(t, machine, threads, out, max);
 }
 
 #endif
