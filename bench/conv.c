@@ -257,7 +257,7 @@ static exit_code prepare_data(conv_run *u, const options *o, const group *g) {
   u->data = NULL;
   u->group = g;
   bb_error error = {{0}};
-  const bb_status status = conv_data(o, &g->c.task, &u->data, &error);
+  const bb_status status = conv_data(o, &g->c.task, !o->no_check, &u->data, &error);
   return status == BB_OK ? EXIT_OK : fail_status(status, &error);
 }
 
@@ -329,7 +329,7 @@ static exit_code measure_row(session *s, void *context, row *r) {
     r->packed_bytes = (double)bb_plan_packed_bytes(w.plan[0]);
     r->workspace_bytes = (double)bb_exec_bytes(w.exec);
     if (!o->no_check) code = check_ours(&w, r);
-    if (r->state == ROW_PENDING) subjects[n++] = (subject){conv_work_run, &w, false};
+    if (r->state == ROW_PENDING) subjects[n++] = (subject){.run = conv_work_run, .context = &w};
   }
   for (int i = 0; i < (c->peer ? 1 : c->withs) && code == EXIT_OK && (n || c->peer); i++) {
     conv_row *p = c->peer ? c : c->with[i];
@@ -340,7 +340,7 @@ static exit_code measure_row(session *s, void *context, row *r) {
     if (code != EXIT_OK || pr->state != ROW_PENDING) continue;
     rows[n] = pr;
     who[n] = p;
-    subjects[n] = (subject){p->peer->run, conv[n], true};
+    subjects[n] = (subject){.run = p->peer->run, .context = conv[n], .own_threads = true};
     n++;
   }
 

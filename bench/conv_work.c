@@ -10,15 +10,13 @@
 static const double sample_above = 0.5e9;
 enum { SAMPLES = 4000 };
 
-bb_status conv_data(const options *o, const bb_task *task, bb_ref_data **data, bb_error *error) {
+bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_data **data, bb_error *error) {
   static const bb_fill fill[] = {[DATA_NORMAL] = BB_FILL_NORMAL,
                                  [DATA_INT] = BB_FILL_INT,
                                  [DATA_ZEROS] = BB_FILL_ZERO,
                                  [DATA_DENORMAL] = BB_FILL_DENORMAL};
-  const bb_ref_options ro = {
-      .fill = fill[o->data],
-      .seed = o->seed,
-      .samples = bb_conv_flops(&task->problem.conv) / 2 > sample_above && !task->epilogue.gap ? SAMPLES : 0};
+  const bool sample = bb_conv_flops(&task->problem.conv) / 2 > sample_above && !task->epilogue.gap;
+  const bb_ref_options ro = {.fill = fill[o->data], .seed = o->seed, .samples = !check ? 1 : sample ? SAMPLES : 0};
   const bb_status status = bb_ref_data_create(&task->problem, &task->prologue, &task->epilogue, &ro, data);
   if (status != BB_OK) {
     char text[200];

@@ -17,8 +17,9 @@ typedef struct conv_work {
   bb_pool *pool;
 } conv_work;
 
-// The reference's data of a case, shared by all kernels and peers that are timed on it. Sampled above 0.5 GMAC.
-bb_status conv_data(const options *o, const bb_task *task, bb_ref_data **data, bb_error *error);
+// The reference's data of a case, shared by all kernels and peers that are timed on it. Sampled above 0.5 GMAC. check: it will
+// be compared with; otherwise the expectation is left out as far as it goes.
+bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_data **data, bb_error *error);
 
 // Sets the task's views to the layouts of the kernel that the planner prefers, considering every layout that some kernel within
 // the options has. NULL if none accepts.

@@ -28,6 +28,8 @@ static const verb verbs[] = {
     {"conv", "[PROBLEM...]", "times convolutions: problem strings, a suite, a backbone's layers or a file",
      "A problem is written as oneDNN's benchdnn writes it, then what is fused to it:\n"
      "  g1mb1ic64ih56oc64oh56kh3ph1n\"name*3\" +bias+add+relu", 1u << 5, 0, STRINGS_MAX, verb_conv},
+    {"model", "[NAME...]", "times backbones end to end: latency, images/s, GFLOP/s", "", 1u << 6, 0, STRINGS_MAX, verb_model},
+    {"run", "NAME", "one inference on real data", "", 1u << 7, 1, 1, verb_run},
     {"explain", "PROBLEM", "which kernels accept a problem, which is chosen and why, predicted and measured time", "", 1u << 8, 1, STRINGS_MAX, verb_explain},
     // clang-format on
 };

@@ -69,6 +69,7 @@ static bool reserve(samples *out, size_t more) {
 static bool run_batch(const subject *s, pace p, batch *b, samples *out) {
   if (!reserve(out, p.units)) return false;
   double *call = out->call_ns + out->count;
+  const double counted = s->count ? *s->count : 0;
   const double cpu = cpu_now(), start = now_ns();
   double at = start;
   size_t units = 0;
@@ -81,6 +82,7 @@ static bool run_batch(const subject *s, pace p, batch *b, samples *out) {
   b->ns = at - start;
   b->cpu_ns = cpu_now() - cpu;
   b->calls = units * p.unit;
+  b->count = s->count ? *s->count - counted : 0;
   out->count += units;
   return true;
 }
@@ -229,6 +231,20 @@ bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_tea
   }
   free(x);
   return keep && !r->sample ? BB_NO_MEMORY : BB_OK;
+}
+
+bb_status samples_part(const samples *s, double flops, double pct[3]) {
+  double *x = malloc(s->batches * sizeof *x);
+  if (!x) return BB_NO_MEMORY;
+  size_t n = 0;
+  for (size_t i = 0; i < s->batches; i++) {
+    const batch *b = &s->batch[i];
+    if (counts(s, b)) x[n++] = 100 * (double)b->calls * flops / b->count * 1e9 / ((b->before + b->after) / 2);
+  }
+  const stats_median m = stats_of_median(x, n);
+  pct[0] = m.median, pct[1] = m.low, pct[2] = m.high;
+  free(x);
+  return BB_OK;
 }
 
 bb_status samples_ratio(const samples *a, double flops_a, const samples *b, double flops_b, double ratio[3]) {

@@ -14,7 +14,8 @@ enum { SAMPLER_BATCHES = 15, SAMPLER_UNDISTURBED = 10 };
 typedef struct subject {
   void (*run)(void *context);  // one call
   void *context;
-  bool own_threads;  // it does not run on the team
+  bool own_threads;     // it does not run on the team
+  const double *count;  // NULL, or a sum that the calls increase: nanoseconds of a part of them
 } subject;
 
 typedef struct batch {
@@ -22,6 +23,7 @@ typedef struct batch {
   size_t calls;
   double before, after;  // probes, flop/s
   double cpu_ns;         // CPU time of the process
+  double count;          // what the calls added to subject.count
   bool disturbed;        // the probes differ by more than 3 %
 } batch;
 
@@ -47,6 +49,8 @@ void samples_free(samples *s);
 // Times, rates, spread, grade of a row from its samples. The flops of the row are set before. keep: the samples too. on_team:
 // it ran on the threads of the team, so that their CPU time tells whether they were kept from running.
 bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_team, row *r);
+// Median and interval over the batches that count of rate / probe, where a batch did `flops` per call in its count nanoseconds.
+bb_status samples_part(const samples *s, double flops, double pct[3]);
 // Median over batches of (rate of a / rate of b), and its interval; a and b ran together.
 bb_status samples_ratio(const samples *a, double flops_a, const samples *b, double flops_b, double ratio[3]);
 

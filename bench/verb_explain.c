@@ -83,7 +83,7 @@ static exit_code time_candidate(const options *o, const team *t, bb_isa isa, con
   if (!ok) row_fail(r, "wrong result: %s", result.text);
   if (ok) {
     const sampler sm = {.team = t, .probe = bb_probe_get(isa), .min_time = o->min_time / 4};
-    const subject s = {conv_work_run, &w, false};
+    const subject s = {.run = conv_work_run, .context = &w};
     samples out;
     r->flops_valid = r->flops_executed = bb_conv_flops_valid(&c->task.problem.conv);
     status = sampler_run(&sm, &s, 1, &out);
@@ -164,7 +164,7 @@ static exit_code explain(const options *o, const conv_case *given) {
   bb_error error = {{0}};
   code = team_create(o, o->threads.at[0], &t);
   if (code != EXIT_OK) return code;
-  const bb_status status = conv_data(o, &c.task, &data, &error);
+  const bb_status status = conv_data(o, &c.task, true, &data, &error);
   if (status != BB_OK) code = fail_status(status, &error);
   const double ghz = clock_ghz();
   cJSON *list = cJSON_CreateArray();

@@ -187,12 +187,12 @@ exit_code verb_peak(const options *o) {
   cJSON *context = context_create(o), *rows = cJSON_CreateArray(), *all = cJSON_CreateObject();
   context_peaks peaks = {0};
   for (int t = 0; t < threads.count && code == EXIT_OK && !interrupted(); t++) {
-    team workers;
-    code = team_create(o, threads.at[t], &workers);
+    team crew;
+    code = team_create(o, threads.at[t], &crew);
     if (code != EXIT_OK) break;
-    for (int i = 0; i < isas; i++) peak_fma(&workers, isa[i], rows);
-    code = peak_bandwidth(&workers, isa[isas - 1], rows);
-    team_destroy(&workers);
+    for (int i = 0; i < isas; i++) peak_fma(&crew, isa[i], rows);
+    code = peak_bandwidth(&crew, isa[isas - 1], rows);
+    team_destroy(&crew);
   }
   const cJSON *x;
   cJSON_ArrayForEach(x, rows) if (cJSON_HasObjectItem(x, "gflops"))

@@ -8,6 +8,7 @@
 
 #include "context.h"
 #include "conv.h"
+#include "model.h"
 #include "peak.h"
 
 static exit_code show_machine(const options *o) {
@@ -46,13 +47,16 @@ exit_code verb_quick(const options *o) {
   case_list list = {0};
   session *s = NULL;
   conv_run *u = NULL;
+  model_run *m = NULL;
   exit_code code = case_add_suite(&list, "quick12");
   if (code == EXIT_OK) code = session_create(o, &s);
   if (code == EXIT_OK) code = conv_rows(s, o, &list, &u);
+  if (code == EXIT_OK) code = model_rows(s, o, "resnet50", &m);
   if (code == EXIT_OK && o->format == FORMAT_TEXT) code = show_machine(o);
   if (code == EXIT_OK) code = session_run(s);
   session_destroy(s);
   conv_free(u);
+  model_free(m);
   case_free(&list);
   if (code == EXIT_OK && o->format == FORMAT_TEXT)
     puts(

@@ -13,6 +13,7 @@
 #include "../kernels/common.h"
 #include "conv.h"
 #include "conv_work.h"
+#include "model.h"
 #include "tails.h"
 
 typedef struct tester {
@@ -268,6 +269,36 @@ static exit_code test_kernels(tester *t, const bb_conv *conv, size_t count, bool
   return code;
 }
 
+// Every backbone, one inference for each thread count.
+static exit_code test_models(tester *t) {
+  const options *o = t->o;
+  exit_code code = EXIT_OK;
+  for (int n = 0; n < o->threads.count && code == EXIT_OK; n++) {
+    code = team_create(o, o->threads.at[n], &t->team);
+    for (size_t i = 0; i < bb_model_count() && code == EXIT_OK; i++) {
+      char name[128];
+      const int mb = o->mb.count ? o->mb.at[0] : 1;
+      snprintf(name, sizeof name, "model/%s/%s/t%d/mb%d", bb_model_at(i)->name, bb_isa_name(t->cap), t->team.threads, mb);
+      if (t->filtered && regexec(&t->filter, name, 0, NULL, 0)) continue;
+      if (interrupted()) code = EXIT_INTERRUPTED;
+      if (code != EXIT_OK) break;
+      progress(i, bb_model_count(), name);
+      row r;
+      row_init(&r);
+      code = model_test(o, bb_model_at(i), &t->team, t->cap, mb, &r);
+      progress(0, 0, NULL);
+      if (code == EXIT_OK && r.state == ROW_FAILED)
+        printf("FAILED %s --seed %llu: %s\n", name, (unsigned long long)o->seed, r.message);
+      if (code == EXIT_OK && r.state != ROW_FAILED) printf("%-44s passed  l2 error %.1e\n", name, r.err_l2);
+      *(r.state == ROW_FAILED ? &t->all_failed : &t->all_passed) += code == EXIT_OK;
+      fflush(stdout);
+      row_free(&r);
+    }
+    if (t->team.pool) team_destroy(&t->team);
+  }
+  return code;
+}
+
 static exit_code finish(tester *t, exit_code code) {
   if (code == EXIT_OK || code == EXIT_INTERRUPTED)
     printf("%zu passed, %zu failed, seed %llu%s\n", t->all_passed, t->all_failed, (unsigned long long)t->o->seed,
@@ -315,5 +346,6 @@ exit_code verb_test(const options *o) {
   code = tails(&selected, o->full ? BB_TAILS_SELECTED : SELECTED, &conv, &count);
   if (code == EXIT_OK) code = test_kernels(&t, conv, count, false);
   free(conv);
+  if (code == EXIT_OK && o->models) code = test_models(&t);
   return finish(&t, code);
 }

@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The verb model. A row is one inference: its latency, what the convolutions in it reach, what the rest costs. Its outputs are
+// compared with the reference executor's first.
+
+#include "model.h"
+
+#include <cjson/cJSON.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../models/models.h"
+#include "conv_work.h"
+#include "report.h"
+#include "stats.h"
+
+// Outputs may differ from the reference's by this much, in l2: float sums through a hundred layers on activations of O(1).
+static const double output_bound = 1e-5;
+
+// A backbone and the reference's outputs of the first and the last image of each batch size, computed when first asked for.
+typedef struct expected {
+  int image;                // its index in the input, which is one stream of random numbers
+  bb_reference *reference;  // of a graph of one image
+  struct expected *next;
+} expected;
+
+typedef struct backbone {
+  const bb_model *model;
+  bb_graph *one;  // a graph of one image
+  bb_params *params;
+  expected *expected;
+  struct backbone *next;
+} backbone;
+
+struct model_run {
+  backbone *first;
+};
+
+typedef struct model_row {
+  backbone *of;
+  bb_isa isa;
+  int threads, mb;
+} model_row;
+
+void model_free(model_run *u) {
+  if (!u) return;
+  for (backbone *b = u->first, *next; b; b = next) {
+    next = b->next;
+    for (expected *e = b->expected, *after; e; e = after) {
+      after = e->next;
+      bb_reference_destroy(e->reference);
+      free(e);
+    }
+    bb_params_destroy(b->params);
+    bb_graph_destroy(b->one);
+    free(b);
+  }
+  free(u);
+}
+
+// ---- truth ---------------------------------------------------------------------------------------------------------
+
+static size_t image_floats(const bb_model *m) { return (size_t)m->C * (size_t)m->H * (size_t)m->W; }
+
+// Images of about N(0, 1).
+static void fill_input(const bb_model *m, int images, uint64_t seed, float *x) {
+  bb_random_fill(x, image_floats(m) * (size_t)images, seed, "input", 0, 1);
+}
+
+static bb_status expect(backbone *b, int image, const float *input, bb_pool *pool, const bb_reference **out, bb_error *error) {
+  for (expected *e = b->expected; e; e = e->next)
+    if (e->image == image) return *out = e->reference, BB_OK;
+  expected *e = calloc(1, sizeof *e);
+  if (!e) return BB_NO_MEMORY;
+  const bb_status status =
+      bb_reference_run(b->one, b->params, input + image_floats(b->model) * (size_t)image, false, pool, &e->reference, error);
+  if (status != BB_OK) return free(e), status;
+  e->image = image;
+  e->next = b->expected;
+  b->expected = e;
+  *out = e->reference;
+  return BB_OK;
+}
+
+// Outputs of image `image` of a stream against the reference; the worst of them goes to the row.
+static void compare(const backbone *b, const bb_stream *stream, int image, const bb_reference *reference, row *r) {
+  for (int i = 0; i < b->one->outputs; i++) {
+    const size_t n = bb_tensor_count(&b->one->tensor[b->one->output[i]]);
+    const float *y = bb_stream_output(stream, i) + n * (size_t)image;
+    const double *ref = bb_reference_tensor(reference, b->one->output[i]);
+    double difference = 0, norm = 0, most = 0;
+    for (size_t k = 0; k < n; k++) {
+      const double d = (double)y[k] - ref[k];
+      difference += d * d;
+      norm += ref[k] * ref[k];
+      if (!(fabs(d) <= most)) most = fabs(d);  // a NaN stays
+    }
+    const double l2 = sqrt(difference / norm), max_rms = most / sqrt(norm / (double)n);
+    if (!(l2 <= r->err_l2)) r->err_l2 = l2;
+    if (!(max_rms <= r->err_max_rms)) r->err_max_rms = max_rms;
+  }
+}
+
+static exit_code check(backbone *b, int mb, const float *input, const bb_stream *stream, bb_pool *pool, row *r) {
+  r->checked = true;
+  r->err_l2 = r->err_max_rms = 0;
+  for (int k = 0; k < (mb > 1 ? 2 : 1); k++) {
+    const int image = k ? mb - 1 : 0;
+    const bb_reference *reference;
+    bb_error error = {{0}};
+    const bb_status status = expect(b, image, input, pool, &reference, &error);
+    if (status != BB_OK) return fail_status(status, &error);
+    compare(b, stream, image, reference, r);
+  }
+  r->err_bound = output_bound;
+  if (!(r->err_l2 <= output_bound))
+    row_fail(r, "wrong result: the outputs differ from the reference's by %.2e in l2, %.0e is allowed", r->err_l2,
+             output_bound);
+  return EXIT_OK;
+}
+
+// ---- what is timed -------------------------------------------------------------------------------------------------
+
+// One or more inferences in flight. With several streams, an outer pool runs one call of each at once.
+typedef struct inference {
+  const bb_net *net;
+  bb_pool *pool;   // of a single stream
+  bb_pool *outer;  // of several
+  int streams;
+  bb_stream **stream;
+  bb_pool **inner;
+  const float *input;
+  uint64_t *ns;      // of the first stream
+  double conv_ns;    // sums over all calls of the first stream
+  double rest_ns;    // of what no node asked for, and around the steps
+  size_t calls;      // that made the sums
+  bb_status status;  // of creating the inner pools
+} inference;
+
+static void run_streams(void *context, size_t first, size_t last, int thread) {
+  inference *f = context;
+  (void)thread;
+  for (size_t i = first; i < last; i++) bb_stream_run(f->stream[i], f->inner[i], f->input, i ? NULL : f->ns);
+}
+
+static void run_inference(void *context) {
+  inference *f = context;
+  const double start = now_ns();
+  if (f->streams == 1)
+    bb_stream_run(f->stream[0], f->pool, f->input, f->ns);
+  else
+    bb_pool_run(f->outer, (size_t)f->streams, run_streams, f);
+  const double wall = now_ns() - start;
+  const int steps = bb_net_steps(f->net);
+  double conv = 0, inserted = 0;
+  for (int i = 0; i < steps; i++) {
+    const bb_step *step = bb_net_step(f->net, i);
+    const double ns = (double)(f->ns[i + 1] - f->ns[i]);
+    if (bb_plan_task(step->plan)->problem.op == BB_OP_CONV) conv += ns;
+    if (step->inserted) inserted += ns;
+  }
+  f->calls++;
+  f->conv_ns += conv;
+  f->rest_ns += inserted + (f->streams == 1 ? wall - (double)(f->ns[steps] - f->ns[0]) : 0);
+}
+
+static void inference_destroy(inference *f) {
+  for (int i = 0; i < f->streams; i++) {
+    if (f->stream) bb_stream_destroy(f->stream[i]);
+    if (f->inner) bb_pool_destroy(f->inner[i]);
+  }
+  bb_pool_destroy(f->outer);
+  free(f->stream);
+  free(f->inner);
+  free(f->ns);
+}
+
+static void create_inner(void *context, size_t first, size_t last, int thread) {
+  inference *f = context;
+  (void)thread;
+  for (size_t i = first; i < last; i++) {
+    const bb_pool_options po = {.threads = bb_pool_threads(f->pool), .spin_us = TEAM_SPIN_US};
+    const bb_status status = bb_pool_create(&po, &f->inner[i], NULL);
+    if (status != BB_OK) f->status = status;
+  }
+}
+
+static bb_status inference_create(const bb_net *net, const team *t, int threads, int streams, const float *input, inference *f,
+                                  bb_error *error) {
+  *f = (inference){.net = net, .pool = t->pool, .streams = streams, .input = input};
+  f->stream = calloc((size_t)streams, sizeof *f->stream);
+  f->inner = calloc((size_t)streams, sizeof *f->inner);
+  f->ns = calloc((size_t)bb_net_steps(net) + 1, sizeof *f->ns);
+  if (!f->stream || !f->inner || !f->ns) return BB_NO_MEMORY;
+  bb_status status = BB_OK;
+  for (int i = 0; i < streams && status == BB_OK; i++) status = bb_stream_create(net, threads, &f->stream[i], error);
+  if (streams == 1 || status != BB_OK) return status;
+  const bb_pool_options po = {
+      .threads = streams, .spin_us = TEAM_SPIN_US, .cpus = t->pinned ? t->cpu : NULL, .pin = t->pinned && threads == 1};
+  status = bb_pool_create(&po, &f->outer, error);
+  if (status == BB_OK && threads > 1) {
+    f->pool = NULL;
+    create_inner(f, 0, (size_t)streams, 0);
+    status = f->status;
+  }
+  return status;
+}
+
+// ---- layers --------------------------------------------------------------------------------------------------------
+
+typedef struct layer {
+  double ns, peak;              // median in the network; the probe's mean there
+  double alone_ns, alone_peak;  // the same plan alone with weights in no cache; NaN if it is no convolution
+} layer;
+
+// Medians over a dozen runs or half a second of them, a probe before and after.
+static bb_status time_layers(const team *t, bb_isa isa, inference *f, layer *layers) {
+  enum { MOST = 200, LEAST = 12 };
+  const int steps = bb_net_steps(f->net);
+  double *ns = malloc((size_t)steps * MOST * sizeof *ns);
+  if (!ns) return BB_NO_MEMORY;
+  size_t rounds = 0;
+  double peak = team_probe(t, bb_probe_get(isa), &rounds);
+  int n = 0, probes = 1;
+  for (const double start = now_ns(); n < MOST && (n < LEAST || now_ns() - start < 5e8); n++) {
+    run_inference(f);
+    for (int i = 0; i < steps; i++) ns[i * MOST + n] = (double)(f->ns[i + 1] - f->ns[i]);
+    if (n % 4 == 3) peak += team_probe(t, bb_probe_get(isa), &rounds), probes++;
+  }
+  for (int i = 0; i < steps; i++) {
+    layers[i].ns = stats_of_median(ns + i * MOST, (size_t)n).median;
+    layers[i].peak = peak / probes;
+  }
+  free(ns);
+  return BB_OK;
+}
+
+static bool same_task(const bb_task *a, const bb_task *b) {
+  return !memcmp(&a->problem.conv, &b->problem.conv, sizeof a->problem.conv) &&
+         !memcmp(&a->epilogue, &b->epilogue, sizeof a->epilogue) && !memcmp(&a->prologue, &b->prologue, sizeof a->prologue) &&
+         bb_view_equal(&a->x, &b->x) && bb_view_equal(&a->y, &b->y);
+}
+
+// The convolutions once more, each alone with cold weights; those of one shape once.
+static bb_status time_alone(const options *o, const team *t, bb_isa isa, const bb_net *net, layer *layers, bb_error *error) {
+  const int steps = bb_net_steps(net);
+  for (int i = 0; i < steps; i++) {
+    const bb_plan *plan = bb_net_step(net, i)->plan;
+    const bb_task *task = bb_plan_task(plan);
+    layers[i].alone_ns = NAN;
+    if (task->problem.op != BB_OP_CONV || interrupted()) continue;
+    for (int k = 0; k < i; k++)
+      if (bb_plan_task(bb_net_step(net, k)->plan)->problem.op == BB_OP_CONV &&
+          bb_plan_kernel(bb_net_step(net, k)->plan) == bb_plan_kernel(plan) &&
+          same_task(bb_plan_task(bb_net_step(net, k)->plan), task)) {
+        layers[i].alone_ns = layers[k].alone_ns;
+        layers[i].alone_peak = layers[k].alone_peak;
+      }
+    if (isfinite(layers[i].alone_ns)) continue;
+    bb_ref_data *data = NULL;
+    conv_work w = {0};
+    bb_status status = conv_data(o, task, false, &data, error);
+    const bb_plan_options po = {.isa = isa,
+                                .kernel = bb_plan_kernel(plan),
+                                .config = bb_plan_config(plan),
+                                .threads = t->threads,
+                                .pool = t->pool,
+                                .cold = true};
+    if (status == BB_OK) status = conv_work_create(task, data, &po, true, t->pool, &w, error);
+    if (status == BB_OK) {
+      const sampler sm = {.team = t, .probe = bb_probe_get(isa), .min_time = 0.05};
+      const subject s = {.run = conv_work_run, .context = &w};
+      samples out;
+      row r;
+      row_init(&r);
+      r.flops_valid = r.flops_executed = bb_conv_flops_valid(&task->problem.conv);
+      status = sampler_run(&sm, &s, 1, &out);
+      if (status == BB_OK) status = samples_to_row(&out, t, false, true, &r);
+      layers[i].alone_ns = r.time_p50;
+      layers[i].alone_peak = r.peak_gflops * 1e9;
+      samples_free(&out);
+    }
+    conv_work_destroy(&w);
+    bb_ref_data_destroy(data);
+    if (status != BB_OK) return status;
+  }
+  return BB_OK;
+}
+
+// Node time over the time alone, each relative to the probe of its own windows.
+static double against_alone(const layer *l) { return l->ns * l->peak / (l->alone_ns * l->alone_peak); }
+
+static void report_layers(const bb_net *net, const layer *layers, row *r) {
+  char *text = NULL;
+  size_t length;
+  FILE *f = open_memstream(&text, &length);
+  cJSON *list = cJSON_AddArrayToObject(r->more, "layers");
+  double total = 0;
+  for (int i = 0; i < bb_net_steps(net); i++) total += layers[i].ns;
+  if (f)
+    fprintf(f, "  %-28s %-34s %11s %6s %8s %7s %8s  %s\n", "node", "kernel", "time", "share", "GFLOP/s", "% peak", "vs alone",
+            "fused, problem");
+  for (int i = 0; i < bb_net_steps(net); i++) {
+    const bb_step *step = bb_net_step(net, i);
+    const bb_task *task = bb_plan_task(step->plan);
+    const bool conv = task->problem.op == BB_OP_CONV;
+    const double flops = conv ? bb_conv_flops_valid(&task->problem.conv) : NAN;
+    char problem[320], time[24];
+    bb_task_print(task, problem, sizeof problem);
+    report_time(layers[i].ns, time);
+    cJSON *x = cJSON_CreateObject();
+    cJSON_AddStringToObject(x, "name", step->name);
+    cJSON_AddStringToObject(x, "fused", step->fused);
+    cJSON_AddBoolToObject(x, "inserted", step->inserted);
+    cJSON_AddStringToObject(x, "kernel", bb_plan_kernel(step->plan)->name);
+    cJSON_AddStringToObject(x, "problem", problem);
+    cJSON_AddNumberToObject(x, "time_ns", layers[i].ns);
+    cJSON_AddNumberToObject(x, "share_pct", 100 * layers[i].ns / total);
+    if (f)
+      fprintf(f, "  %-28s %-34s %11s %5.1f%%", step->name, bb_plan_kernel(step->plan)->name, time, 100 * layers[i].ns / total);
+    if (conv) {
+      cJSON_AddNumberToObject(x, "flops_valid", flops);
+      cJSON_AddNumberToObject(x, "gflops", flops / layers[i].ns);
+      cJSON_AddNumberToObject(x, "pct_peak", 100 * flops / layers[i].ns * 1e9 / layers[i].peak);
+      if (isfinite(layers[i].alone_ns)) {
+        cJSON_AddNumberToObject(x, "alone_cold_ns", layers[i].alone_ns);
+        cJSON_AddNumberToObject(x, "vs_alone", against_alone(&layers[i]));
+      }
+      if (f)
+        fprintf(f, " %8.2f %7.1f %8.3f", flops / layers[i].ns, 100 * flops / layers[i].ns * 1e9 / layers[i].peak,
+                against_alone(&layers[i]));
+    } else if (f) {
+      fprintf(f, " %8s %7s %8s", "", "", "");
+    }
+    if (f) fprintf(f, "  %s%s%s%s\n", step->inserted ? "(inserted) " : "", step->fused, *step->fused ? " | " : "", problem);
+    cJSON_AddItemToArray(list, x);
+  }
+  if (f) fclose(f);
+  r->table = text;
+}
+
+// ---- a row ---------------------------------------------------------------------------------------------------------
+
+static void add_line(row *r, const char *form, ...) __attribute__((format(printf, 2, 3)));
+static void add_line(row *r, const char *form, ...) {
+  char *line = NULL, *both = NULL;
+  va_list list;
+  va_start(list, form);
+  const int n = vasprintf(&line, form, list);
+  va_end(list);
+  if (n >= 0 && asprintf(&both, "%s%s", r->table ? r->table : "", line) >= 0) {
+    free(r->table);
+    r->table = both;
+  }
+  if (n >= 0) free(line);
+}
+
+static void report_whole(const inference *f, const double pct[3], row *r) {
+  const double calls = (double)f->calls;
+  const double images = (double)r->mb * f->streams / r->time_p50 * 1e9;
+  const double conv_ns = f->conv_ns / calls, rest_ns = f->rest_ns / calls;
+  cJSON_AddNumberToObject(r->more, "images_per_s", images);
+  cJSON_AddNumberToObject(r->more, "streams", f->streams);
+  cJSON_AddNumberToObject(r->more, "conv_ns", conv_ns);
+  cJSON_AddNumberToObject(r->more, "conv_pct_peak", pct[0]);
+  cJSON_AddNumberToObject(r->more, "conv_pct_peak_low", pct[1]);
+  cJSON_AddNumberToObject(r->more, "conv_pct_peak_high", pct[2]);
+  cJSON_AddNumberToObject(r->more, "outside_ns", rest_ns);
+  cJSON_AddNumberToObject(r->more, "outside_pct", 100 * rest_ns / r->time_p50);
+  char low[24], mid[24], p90[24], p99[24];
+  report_time(r->time_min, low), report_time(r->time_p50, mid), report_time(r->time_p90, p90), report_time(r->time_p99, p99);
+  add_line(r, "  latency min %s, p50 %s, p90 %s, p99 %s; %.2f images/s\n", low, mid, p90, p99, images);
+  add_line(
+      r, "  convolutions %.1f %% of the time at %.1f %% of peak; outside nodes %.2f %%; weights %.1f MiB, packed %.1f MiB\n",
+      100 * conv_ns / r->time_p50, pct[0], 100 * rest_ns / r->time_p50, r->weights_bytes / 1048576, r->packed_bytes / 1048576);
+}
+
+// A backbone ready to run.
+typedef struct loaded {
+  bb_graph *graph;
+  bb_net *net;
+  float *input;
+  inference f;
+} loaded;
+
+static void unload(loaded *l) {
+  inference_destroy(&l->f);
+  bb_net_destroy(l->net);
+  bb_graph_destroy(l->graph);
+  free(l->input);
+}
+
+static bb_status load_model(const options *o, backbone *b, const model_row *m, const team *t, loaded *l, bb_error *error) {
+  memset(l, 0, sizeof *l);
+  bb_status status = BB_OK;
+  if (!b->params)
+    status = o->weights ? bb_params_load(b->one, o->weights, &b->params, error)
+                        : bb_params_synthetic(b->one, o->seed, &b->params, error);
+  if (status == BB_OK) status = bb_graph_create(b->model, m->mb, 0, 0, &l->graph, error);
+  const bb_net_options no = {.isa = m->isa,
+                             .alg = o->accuracy == ACCURACY_STRICT && o->alg == BB_ALG_AUTO ? BB_ALG_DIRECT : o->alg,
+                             .threads = m->threads,
+                             .passes = o->passes,
+                             .cold = true};
+  if (status == BB_OK) status = bb_net_create(l->graph, b->params, &no, &l->net, error);
+  if (status != BB_OK) return status;
+  l->input = xalloc(image_floats(b->model) * (size_t)m->mb * sizeof *l->input);
+  if (!l->input) return BB_NO_MEMORY;
+  fill_input(b->model, m->mb, o->seed, l->input);
+  return inference_create(l->net, t, m->threads, o->streams, l->input, &l->f, error);
+}
+
+// What is known without a clock.
+static void describe(const loaded *l, const backbone *b, const model_row *m, row *r) {
+  const bb_net_bytes bytes = bb_net_memory(l->net);
+  const bb_counts counts = bb_graph_count(l->graph);
+  snprintf(r->isa, sizeof r->isa, "%s", bb_isa_name(m->isa));
+  r->threads = m->threads;
+  r->mb = m->mb;
+  r->weights_bytes = (double)bytes.weights;
+  r->packed_bytes = (double)bytes.packed;
+  r->workspace_bytes = (double)bytes.workspace;
+  r->more = cJSON_CreateObject();
+  cJSON_AddStringToObject(r->more, "model", b->model->name);
+  cJSON_AddNumberToObject(r->more, "arena_bytes", (double)bytes.arena);
+  cJSON_AddNumberToObject(r->more, "params", (double)counts.params);
+  cJSON_AddNumberToObject(r->more, "macs", (double)counts.macs);
+  double valid = 0, all = 0;
+  for (int i = 0; i < bb_net_steps(l->net); i++) {
+    const bb_task *task = bb_plan_task(bb_net_step(l->net, i)->plan);
+    if (task->problem.op != BB_OP_CONV) continue;
+    valid += bb_conv_flops_valid(&task->problem.conv);
+    all += bb_conv_flops(&task->problem.conv);
+  }
+  r->flops_valid = r->flops_executed = valid * l->f.streams;
+  r->flops = all * l->f.streams;
+}
+
+static exit_code check_all(backbone *b, const model_row *m, loaded *l, const team *t, row *r) {
+  run_inference(&l->f);
+  exit_code code = EXIT_OK;
+  for (int i = 0; i < l->f.streams && code == EXIT_OK && r->state == ROW_PENDING; i++)
+    code = check(b, m->mb, l->input, l->f.stream[i], t->pool, r);
+  return code;
+}
+
+// The table of nodes in front of the lines on the whole.
+static bb_status add_layers(const options *o, const team *t, bb_isa isa, loaded *l, row *r, bb_error *error) {
+  layer *layers = calloc((size_t)bb_net_steps(l->net), sizeof *layers);
+  bb_status status = layers ? time_layers(t, isa, &l->f, layers) : BB_NO_MEMORY;
+  if (status == BB_OK) status = time_alone(o, t, isa, l->net, layers, error);
+  if (status == BB_OK) {
+    char *head = r->table;
+    r->table = NULL;
+    report_layers(l->net, layers, r);
+    add_line(r, "%s", head ? head : "");
+    free(head);
+  }
+  free(layers);
+  return status;
+}
+
+static bb_status time_model(const options *o, const team *t, bb_isa isa, loaded *l, row *r, bb_error *error) {
+  l->f.conv_ns = l->f.rest_ns = 0;
+  l->f.calls = 0;
+  samples out = {0};
+  double pct[3];
+  const sampler sm = {.team = t, .probe = bb_probe_get(isa), .min_time = o->min_time, .max_noise = o->max_noise};
+  const subject su = {.run = run_inference, .context = &l->f, .own_threads = o->streams > 1, .count = &l->f.conv_ns};
+  bb_status status = sampler_run(&sm, &su, 1, &out);
+  if (status == BB_OK) status = samples_to_row(&out, t, o->samples, o->streams == 1, r);
+  if (status == BB_OK) status = samples_part(&out, r->flops_valid, pct);
+  samples_free(&out);
+  if (status != BB_OK) return status;
+  report_whole(&l->f, pct, r);
+  r->state = ROW_DONE;
+  return o->layers && o->streams == 1 ? add_layers(o, t, isa, l, r, error) : BB_OK;
+}
+
+static exit_code measure_model(session *s, void *context, row *r) {
+  const model_row *m = context;
+  const options *o = session_options(s);
+  bb_error error = {{0}};
+  team *t;
+  loaded l;
+  exit_code code = session_team(s, m->threads * o->streams, &t);
+  if (code != EXIT_OK) return code;
+  bb_status status = load_model(o, m->of, m, t, &l, &error);
+  if (status == BB_OK) {
+    describe(&l, m->of, m, r);
+    if (!o->no_check) code = check_all(m->of, m, &l, t, r);
+    if (code == EXIT_OK && r->state == ROW_PENDING) status = time_model(o, t, m->isa, &l, r, &error);
+  } else if (status == BB_UNSUPPORTED) {
+    row_skip(r, "%s", error.text);
+    status = BB_OK;
+  }
+  unload(&l);
+  if (status == BB_OK) return code;
+  return fail(status == BB_IO || status == BB_INVALID ? EXIT_USAGE : EXIT_SYSTEM, "%s: %s", r->name,
+              *error.text ? error.text : bb_status_string(status));
+}
+
+exit_code model_test(const options *o, const bb_model *model, const team *t, bb_isa isa, int mb, row *r) {
+  bb_error error = {{0}};
+  loaded l;
+  backbone *b = calloc(1, sizeof *b);
+  model_run *u = calloc(1, sizeof *u);
+  exit_code code = b && u ? EXIT_OK : fail(EXIT_SYSTEM, "out of memory for %s", model->name);
+  if (code != EXIT_OK) return free(b), free(u), code;
+  b->model = model;
+  u->first = b;
+  const model_row m = {.of = b, .isa = isa, .threads = t->threads, .mb = mb};
+  bb_status status = bb_graph_create(model, 1, 0, 0, &b->one, &error);
+  if (status == BB_OK) {
+    status = load_model(o, b, &m, t, &l, &error);
+    if (status == BB_OK) describe(&l, b, &m, r), code = check_all(b, &m, &l, t, r);
+    unload(&l);
+  }
+  model_free(u);
+  return status == BB_OK ? code : fail_status(status, &error);
+}
+
+// ---- registration --------------------------------------------------------------------------------------------------
+
+exit_code model_rows(session *s, const options *o, const char *name, model_run **u) {
+  const bb_model *model = bb_model_find(name);
+  if (!model) return fail(EXIT_USAGE, "unknown model \"%.80s\"; \"backbench list models\" shows the names", name);
+  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
+  int isas, missings;
+  exit_code code = isas_asked(o, isa, &isas, missing, &missings);
+  if (code != EXIT_OK) return code;
+  if (!*u) *u = calloc(1, sizeof **u);
+  backbone *b = *u ? calloc(1, sizeof *b) : NULL;
+  if (!b) return fail(EXIT_SYSTEM, "out of memory for %s", name);
+  b->next = (*u)->first;
+  (*u)->first = b;
+  b->model = model;
+  bb_error error = {{0}};
+  const bb_status status = bb_graph_create(model, 1, 0, 0, &b->one, &error);
+  if (status != BB_OK) return fail_status(status, &error);
+  for (int i = 0; i < isas + missings && code == EXIT_OK; i++)
+    for (int t = 0; t < o->threads.count && code == EXIT_OK; t++)
+      for (int k = 0; k < (o->mb.count ? o->mb.count : 1) && code == EXIT_OK; k++) {
+        const bb_isa level = i < isas ? isa[i] : missing[i - isas];
+        const int mb = o->mb.count ? o->mb.at[k] : 1;
+        char text[256], streams[16] = "";
+        if (o->streams > 1) snprintf(streams, sizeof streams, "/s%d", o->streams);
+        snprintf(text, sizeof text, "model/%s/%s/t%d/mb%d%s", name, bb_isa_name(level), o->threads.at[t], mb, streams);
+        if (i >= isas) {
+          code = session_add_skipped(s, text, "this CPU, this build or BB_ISA does not allow this ISA");
+          continue;
+        }
+        model_row *m = calloc(1, sizeof *m);
+        if (!m) return fail(EXIT_SYSTEM, "out of memory for the rows");
+        *m = (model_row){.of = b, .isa = level, .threads = o->threads.at[t], .mb = mb};
+        code = session_add(s, text, measure_model, m, free);
+      }
+  return code;
+}
+
+exit_code verb_model(const options *o) {
+  if (!o->args.count && !o->all)
+    return fail(EXIT_USAGE, "model needs a name or --all; \"backbench list models\" shows the names");
+  session *s = NULL;
+  model_run *u = NULL;
+  exit_code code = session_create(o, &s);
+  for (int i = 0; i < o->args.count && code == EXIT_OK; i++) code = model_rows(s, o, o->args.at[i], &u);
+  for (size_t i = 0; o->all && i < bb_model_count() && code == EXIT_OK; i++) {
+    bool named = false;
+    for (int k = 0; k < o->args.count; k++) named |= !strcmp(o->args.at[k], bb_model_at(i)->name);
+    if (!named) code = model_rows(s, o, bb_model_at(i)->name, &u);
+  }
+  if (code == EXIT_OK) code = session_run(s);
+  session_destroy(s);
+  model_free(u);
+  return code;
+}
