@@ -30,7 +30,7 @@ static void blocked_run(const bb_args *args, size_t first, size_t last) {
     for (int p = t.p0; p < t.p1; p += rows) {
       float *to = args->io.y + row_offset(y, t.n, t.k, p);
       const size_t n = (size_t)rows * (size_t)y->W;
-      gather_lanes(args->packed, y->map->blocks, t.k, args->io.x + row_offset(x, t.n, 0, p), x->c_stride, to, n);
+      gather_lanes(args->packed, y->map->blocks, t.k, args->io.x + row_offset(x, t.n, 0, p), x->c_stride, to, n, keep);
       finish(&task->epilogue, to, n, keep);
     }
   }

@@ -63,9 +63,9 @@ BB_INLINE operand operand_at(const void *table, int blocks, int k, const bb_view
                    .k = k};
 }
 
-BB_INLINE const float *operand_chunk(const operand *o, size_t first, size_t n, float *chunk) {
+BB_INLINE const float *operand_chunk(const operand *o, size_t first, size_t n, float *chunk, vf keep) {
   if (o->in_place) return o->in_place + first * VL;
-  gather_lanes(o->table, o->blocks, o->k, o->block0 + first * VL, o->c_stride, chunk, n);
+  gather_lanes(o->table, o->blocks, o->k, o->block0 + first * VL, o->c_stride, chunk, n, keep);
   return chunk;
 }
 
@@ -73,10 +73,10 @@ static void eltwise_span(const bb_task *task, const operand *x, const operand *x
   float chunk[CHUNK * VL] __attribute__((aligned(BB_ALIGN))), chunk2[CHUNK * VL] __attribute__((aligned(BB_ALIGN)));
   const bool add = task->problem.eltwise.kind == BB_ELTWISE_ADD, one = task->problem.eltwise.broadcast;
   const bool add_relu = add && !one && task->epilogue.act == BB_ACT_RELU;
-  const float *single = one ? operand_chunk(x2, 0, 1, chunk2) : NULL;
+  const float *single = one ? operand_chunk(x2, 0, 1, chunk2, keep) : NULL;
   for (size_t i = 0; i < vectors; i += CHUNK) {
     const size_t n = vectors - i < CHUNK ? vectors - i : CHUNK;
-    const float *a = operand_chunk(x, i, n, chunk), *b = one ? single : operand_chunk(x2, i, n, chunk2);
+    const float *a = operand_chunk(x, i, n, chunk, keep), *b = one ? single : operand_chunk(x2, i, n, chunk2, keep);
     float *to = y + i * VL;
     if (add_relu) {
       eltwise_sweep(BB_ELTWISE_ADD, true, false, a, b, fill, to, n);

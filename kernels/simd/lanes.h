@@ -78,14 +78,16 @@ BB_INLINE void pack_lane_table(const bb_map *y, const bb_map *x, void *table) {
   }
 }
 
-// n vectors of block k of y from the same pixels of x, which points into block 0.
-BB_INLINE void gather_lanes(const void *table, int blocks, int k, const float *x, ptrdiff_t c_stride, float *y, size_t n) {
+// n vectors of block k of y from the same pixels of x, which points into block 0. Takes nothing but y's channels (keep: their
+// lanes), so that x may be a slice whose map leaves out channels that stand between.
+BB_INLINE void gather_lanes(const void *table, int blocks, int k, const float *x, ptrdiff_t c_stride, float *y, size_t n,
+                            vf keep) {
   const lane_head *heads = table;
   const lane_head head = heads[k];
   const lane_step *step = (const lane_step *)(const void *)(heads + blocks) + head.first;
   if (head.whole >= 0) {
     const float *from = x + head.whole * c_stride;
-    for (size_t j = 0; j < n; j++) vstore(y + j * VL, vload(from + j * VL));
+    for (size_t j = 0; j < n; j++) vstore(y + j * VL, vand(vload(from + j * VL), keep));
     return;
   }
   for (size_t j = 0; j < n; j++) {
