@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+
+#include "../models/models.h"
 
 // Bits of verb.bit.
 enum {
@@ -59,6 +60,12 @@ static bool read_real(const char *text, double low, double high, double *out, bb
   return true;
 }
 
+static bool contains(const int_list *list, int n) {
+  for (int i = 0; i < list->count; i++)
+    if (list->at[i] == n) return true;
+  return false;
+}
+
 bool args_int_list(const char *text, int low, int high, int_list *list, bb_error *error) {
   char expected[96];
   snprintf(expected, sizeof expected, "a list such as 1,2,4-8 of whole numbers from %d to %d", low, high);
@@ -77,7 +84,8 @@ bool args_int_list(const char *text, int low, int high, int_list *list, bb_error
     }
     if (errno || first < low || last > high || last < first || last - first >= LIST_MAX - list->count || (*end && *end != ','))
       return bad(error, text, expected);
-    for (long n = first; n <= last; n++) list->at[list->count++] = (int)n;
+    for (long n = first; n <= last; n++)
+      if (!contains(list, (int)n)) list->at[list->count++] = (int)n;
     at = end + 1;
     if (!*end) return true;
   } while (true);
@@ -269,7 +277,21 @@ static bool set_weights(options *o, const char *value, bb_error *error) { return
 static bool set_input(options *o, const char *value, bb_error *error) { return (void)error, (o->input = value) != NULL; }
 static bool set_image(options *o, const char *value, bb_error *error) { return (void)error, (o->image = value) != NULL; }
 static bool set_output(options *o, const char *value, bb_error *error) { return (void)error, (o->output = value) != NULL; }
-static bool set_passes(options *o, const char *value, bb_error *error) { return (void)error, (o->passes = value) != NULL; }
+
+// Names of passes, a minus in front of each.
+static bool set_passes(options *o, const char *value, bb_error *error) {
+  string_list names = {0};
+  o->passes = value;
+  if (!split(&names, value, error)) return false;
+  for (int i = 0; i < names.count; i++) {
+    const char *name[32];
+    int count = 0;
+    for (size_t k = 0; k < bb_pass_count() && count < 32; k++) name[count++] = bb_pass_name(k);
+    if (names.at[i][0] != '-') return bad(error, names.at[i], "the name of a pass with a minus in front of it");
+    if (choose(names.at[i] + 1, name, count, error) < 0) return false;
+  }
+  return true;
+}
 
 static bool set_streams(options *o, const char *value, bb_error *error) {
   long n;

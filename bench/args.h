@@ -11,7 +11,7 @@ exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *hel
 void args_help(const verb *v);
 void args_help_main(const verb *verbs, size_t count);
 
-// "1,2,4-8" -> 1 2 4 5 6 7 8, each within [low, high].
+// "1,2,4-8" -> 1 2 4 5 6 7 8, each within [low, high]; what is named again counts once.
 bool args_int_list(const char *text, int low, int high, int_list *list, bb_error *error);
 
 #endif

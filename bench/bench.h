@@ -110,6 +110,7 @@ void progress(size_t done, size_t total, const char *what);
 exit_code isas_asked(const options *o, bb_isa isa[BB_ISA_COUNT], int *count, bb_isa missing[BB_ISA_COUNT], int *missing_count);
 
 double now_ns(void);
-void *xalloc(size_t bytes);  // BB_ALIGN aligned and zeroed; NULL if out of memory; free() it
+double memory_available(void);  // bytes that can be had without swapping; 0 = unknown
+void *xalloc(size_t bytes);     // BB_ALIGN aligned and zeroed; NULL if out of memory; free() it
 
 #endif

@@ -127,10 +127,10 @@ static void add_topology(cJSON *o) {
       cJSON_AddNumberToObject(c, "num_sharing", hwloc_bitmap_weight(obj->cpuset));
       cJSON_AddItemToArray(caches, c);
     }
-    const hwloc_obj_t machine = hwloc_get_root_obj(topology);
-    if (machine && machine->total_memory) cJSON_AddNumberToObject(o, "memory_bytes", (double)machine->total_memory);
   }
   hwloc_topology_destroy(topology);
+  const double pages = (double)sysconf(_SC_PHYS_PAGES), page = (double)sysconf(_SC_PAGESIZE);
+  if (pages > 0 && page > 0) cJSON_AddNumberToObject(o, "memory_bytes", pages * page);
 }
 
 // CPU quota of this process in processors; 0 = none. cgroup v2, then v1.

@@ -257,6 +257,14 @@ static exit_code prepare_data(conv_run *u, const options *o, const group *g) {
   u->data = NULL;
   u->group = g;
   bb_error error = {{0}};
+  // Asked for more than there is, the system would not refuse but kill: data in logical order, in the layout, and in double.
+  const bb_conv *c = &g->c.task.problem.conv;
+  const double x = (double)c->N * c->C * c->H * c->W, y = (double)c->N * c->K * c->P * c->Q,
+               w = (double)c->K * (c->C / c->G) * c->R * c->S;
+  const double needed = 4 * (2 * x + 3 * y + 3 * w) + 16 * (x + y), there = memory_available();
+  if (there > 0 && needed > there)
+    return fail(EXIT_SYSTEM, "out of memory: the data of %s takes %.1f GiB, %.1f are there", g->c.id, needed / 1073741824,
+                there / 1073741824);
   const bb_status status = conv_data(o, &g->c.task, !o->no_check, &u->data, &error);
   return status == BB_OK ? EXIT_OK : fail_status(status, &error);
 }

@@ -79,6 +79,16 @@ double now_ns(void) {
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
+double memory_available(void) {
+  FILE *f = fopen("/proc/meminfo", "re");
+  char line[256];
+  double kib = 0;
+  while (f && fgets(line, sizeof line, f))
+    if (sscanf(line, "MemAvailable: %lf", &kib) == 1) break;
+  if (f) fclose(f);
+  return kib * 1024;
+}
+
 void *xalloc(size_t bytes) {
   void *p = aligned_alloc(BB_ALIGN, (bytes + BB_ALIGN) / BB_ALIGN * BB_ALIGN);
   if (p) memset(p, 0, bytes);

@@ -524,6 +524,19 @@ exit_code model_test(const options *o, const bb_model *model, const team *t, bb_
 
 // ---- registration --------------------------------------------------------------------------------------------------
 
+// What the user gave is refused before anything is measured.
+static exit_code check_input(const options *o, backbone *b) {
+  bb_error error = {{0}};
+  bb_status status = BB_OK;
+  for (int i = 0; i < o->mb.count && status == BB_OK; i++) {
+    bb_graph *graph = NULL;
+    status = bb_graph_create(b->model, o->mb.at[i], 0, 0, &graph, &error);
+    bb_graph_destroy(graph);
+  }
+  if (status == BB_OK && o->weights) status = bb_params_load(b->one, o->weights, &b->params, &error);
+  return status == BB_OK ? EXIT_OK : fail(status == BB_NO_MEMORY ? EXIT_SYSTEM : EXIT_USAGE, "%s", error.text);
+}
+
 exit_code model_rows(session *s, const options *o, const char *name, model_run **u) {
   const bb_model *model = bb_model_find(name);
   if (!model) return fail(EXIT_USAGE, "unknown model \"%.80s\"; \"backbench list models\" shows the names", name);
@@ -540,6 +553,7 @@ exit_code model_rows(session *s, const options *o, const char *name, model_run *
   bb_error error = {{0}};
   const bb_status status = bb_graph_create(model, 1, 0, 0, &b->one, &error);
   if (status != BB_OK) return fail_status(status, &error);
+  code = check_input(o, b);
   for (int i = 0; i < isas + missings && code == EXIT_OK; i++)
     for (int t = 0; t < o->threads.count && code == EXIT_OK; t++)
       for (int k = 0; k < (o->mb.count ? o->mb.count : 1) && code == EXIT_OK; k++) {

@@ -95,7 +95,7 @@ static double noise(const samples *s, double *sorted) {
          stats_quantile(sorted, s->count, 0.5);
 }
 
-// Enough batches, enough time, enough of them undisturbed? Those that never become quiet end at three times the minimum, or ten
+// Enough batches, enough time, enough of them undisturbed? Those that never become quiet end at twice the minimum, or ten
 // times if --max-noise insists.
 static bool enough(const sampler *s, const samples *out, size_t count, double spent_ns, bool *failed) {
   const double each = spent_ns / (double)count * 1e-9;
@@ -114,7 +114,7 @@ static bool enough(const sampler *s, const samples *out, size_t count, double sp
     }
     return quiet || (each >= 10 * s->min_time && out[0].batches >= 3 * SAMPLER_BATCHES);
   }
-  return quiet || out[0].batches >= 3 * SAMPLER_BATCHES || each >= 3 * s->min_time;
+  return quiet || out[0].batches >= 2 * SAMPLER_BATCHES || each >= 2 * s->min_time;
 }
 
 bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, samples *out) {
@@ -173,7 +173,9 @@ static const double load_limit_pct = 5;
 static void judge(const samples *s, row *r) {
   if (s->others_pct > load_limit_pct) add_reason(r, "other processes used %.0f %% of the processors", s->others_pct);
   if (s->steal_pct > load_limit_pct) add_reason(r, "the host took %.0f %% of the processors", s->steal_pct);
-  if (r->cpu_share_pct < 100 - load_limit_pct) add_reason(r, "threads ran %.0f %% of the time", r->cpu_share_pct);
+  // A thread that finds nothing to do sleeps, too: only if the system does not tell who else ran.
+  if (s->others_pct < 0 && r->cpu_share_pct < 100 - load_limit_pct)
+    add_reason(r, "threads ran %.0f %% of the time", r->cpu_share_pct);
   if (s->undisturbed < SAMPLER_UNDISTURBED)
     add_reason(r, "the probes around %.0f batches differed by more than 3 %%", (double)(s->batches - s->undisturbed));
   const double half = (r->pct_peak_high - r->pct_peak_low) / 2 / r->pct_peak;

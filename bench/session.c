@@ -78,6 +78,17 @@ exit_code session_team(session *s, int threads, team **t) {
   return team_create(s->o, threads, &s->team);
 }
 
+// Two problems may have one name: the second becomes name#2.
+static void unique_name(const session *s, const char *name, char out[256]) {
+  snprintf(out, 256, "%s", name);
+  for (int copy = 2;; copy++) {
+    bool taken = false;
+    for (size_t i = 0; i < s->families && !taken; i++) taken = !strcmp(s->family[i]->name, out);
+    if (!taken) return;
+    snprintf(out, 256, "%.240s#%d", name, copy);
+  }
+}
+
 exit_code session_add(session *s, const char *name, session_measure measure, void *context, void (*release)(void *)) {
   if (s->filtered && regexec(&s->filter, name, 0, NULL, 0)) {
     if (release) release(context);
@@ -92,7 +103,7 @@ exit_code session_add(session *s, const char *name, session_measure measure, voi
   family *f = calloc(1, sizeof *f);
   if (!f) return fail(EXIT_SYSTEM, "out of memory for %zu rows", s->families);
   *f = (family){.session = s, .measure = measure, .context = context, .release = release};
-  snprintf(f->name, sizeof f->name, "%s", name);
+  unique_name(s, name, f->name);
   s->family[s->families++] = f;
   return EXIT_OK;
 }

@@ -34,6 +34,7 @@ static exit_code show_machine(const options *o) {
     if (code != EXIT_OK) break;
     for (int i = 0; i < BB_ISA_COUNT; i++)
       if (bb_isa_runs((bb_isa)i) && bb_isa_within((bb_isa)i, bb_isa_best())) peak_fma(&t, (bb_isa)i, rows);
+    if (threads == 1) code = peak_bandwidth(&t, bb_isa_best(), rows);
     team_destroy(&t);
   }
   peak_print(rows, stdout);

@@ -1,0 +1,414 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program from outside: every verb, every exit status, the shape of what it prints. usage: test_cli.py BACKBENCH [CASE...]"""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = None
+VERBS = ["machine", "peak", "list", "test", "conv", "model", "run", "explain"]
+SMALL = "mb1ic16ih14oc16oh14kh3ph1n\"small\""
+QUICK = ["--min-time", "0.01"]
+# Rows of a result must have these, whatever they measured.
+ROW = ["name", "run_name", "run_type", "threads", "iterations", "real_time", "cpu_time", "time_unit", "problem", "kernel", "isa",
+       "mb", "cache", "time_min_ns", "time_p10_ns", "time_p50_ns", "time_p90_ns", "time_p99_ns", "samples", "flops_valid",
+       "flops", "gflops", "gflops_padded", "gflops_executed", "pct_peak", "peak_gflops", "probe_drift_pct", "bytes", "intensity",
+       "err_l2", "err_max_rms", "err_bound", "weights_bytes", "packed_bytes", "workspace_bytes", "noise_pct", "grade"]
+CONTEXT = ["schema_version", "version", "commit", "dirty", "compiler", "compiler_flags", "cpu", "caches", "isa", "cpus",
+           "load_avg", "os", "libc", "seed", "data", "denormal_mode", "peaks", "date", "complete"]
+
+
+def run(*args, env=None, timeout=300, **more):
+    environment = dict(os.environ, **(env or {}))
+    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=timeout, env=environment, **more)
+
+
+class Cli(unittest.TestCase):
+    def ok(self, *args, status=0, **more):
+        result = run(*args, **more)
+        self.assertEqual(result.returncode, status, f"{args}: {result.stderr}{result.stdout[-500:]}")
+        return result.stdout
+
+    # One line on stderr that names the program; nothing half-written on stdout.
+    def refused(self, *args, status=2, says=None, **more):
+        result = run(*args, **more)
+        self.assertEqual(result.returncode, status, f"{args}: {result.stderr}{result.stdout[-500:]}")
+        self.assertEqual(result.stdout, "", args)
+        self.assertEqual(result.stderr.count("\n"), 1, f"{args}: {result.stderr}")
+        self.assertTrue(result.stderr.startswith("backbench: "), result.stderr)
+        if says:
+            self.assertIn(says, result.stderr)
+
+    def rows(self, *args, **more):
+        result = json.loads(self.ok(*args, "--format", "json", **more))
+        for key in CONTEXT:
+            self.assertIn(key, result["context"])
+        return result["benchmarks"]
+
+
+class Help(Cli):
+    def test_every_verb(self):
+        for verb in VERBS:
+            text = self.ok(verb, "--help")
+            self.assertIn("usage: backbench " + verb, text)
+            self.assertNotIn("crossover", text)
+        self.assertEqual(self.ok("-h"), self.ok("--help"))
+        for verb in VERBS:
+            self.assertIn(f"  {verb} ", self.ok("--help"))
+
+    def test_flags_of_the_contract(self):
+        text = self.ok("conv", "--help")
+        for flag in ["isa", "impl", "alg", "threads", "cpus", "mb", "cache", "min-time", "repetitions", "max-noise", "seed", "data",
+                     "filter", "accuracy", "phases", "samples", "no-check", "peer", "format", "out", "note", "suite", "model",
+                     "batch", "full"]:
+            self.assertIn(f"--{flag} ", text)
+
+    def test_version(self):
+        self.assertRegex(self.ok("--version"), r"^backbench \d+\.\d+\.\d+\n$")
+
+
+class Usage(Cli):
+    def test_verbs_and_flags(self):
+        for verb in ["nonsense", "crossover", "compare", "report", "rerun", "CONV"]:
+            self.refused(verb, says=verb)
+        for verb in VERBS:
+            self.refused(verb, "--nonsense", says="--nonsense")
+        self.refused("--nonsense")
+        self.refused("machine", "argument")
+        self.refused("list")
+        self.refused("list", "nonsense")
+        self.refused("run")
+        self.refused("explain")
+        self.refused("conv")
+        self.refused("model")
+        self.refused("conv", SMALL, "--threads")
+
+    def test_values(self):
+        for flag, values in {
+                "--threads": ["0", "-1", "x", "1,", "4-2", "1-", "99999", "1 2", ""],
+                "--mb": ["0", "x"],
+                "--isa": ["sse", "avx512,", "AVX2"],
+                "--alg": ["wino", ""],
+                "--cache": ["warm"],
+                "--data": ["random"],
+                "--accuracy": ["loose"],
+                "--format": ["xml"],
+                "--min-time": ["-1", "x", "nan", "inf", "1s"],
+                "--repetitions": ["0", "x"],
+                "--max-noise": ["0", "x"],
+                "--seed": ["-1", "x", "99999999999999999999"],
+                "--filter": ["("],
+                "--impl": ["["],
+                "--cpus": ["x", "4000"],
+                "--peer": ["nobody"],
+                "--suite": ["core"],
+                "--note": ["novalue", "=x"],
+                "--out": ["noextension", "x.xml"],
+        }.items():
+            for value in values:
+                self.refused("conv", SMALL, flag, value)
+        self.refused("conv", SMALL, "--phases=1")
+
+    def test_problems(self):
+        for problem in ["nonsense", "mb1", "mb0ic16ih14oc16kh3ph1", "mb1ic-1ih14oc16kh3ph1", "mb1ic16ih2oc16kh5ph0",
+                        "g3mb1ic16ih14oc16kh3ph1", "mb1ic16ih14oc16oh99kh3ph1", "mb1ic16ih14oc16kh3sh0ph1",
+                        "mb65536ic65536ih65536oc65536kh3ph1", "mb99999999999ic16ih14oc16kh3ph1", "mb1ic16ih14oc16kh3ph1zz3",
+                        "+relu"]:
+            self.refused("conv", problem)
+            self.refused("explain", problem)
+        self.refused("conv", SMALL, "+nonsense")
+
+    def test_names(self):
+        self.refused("model", "nonsense", says="nonsense")
+        self.refused("run", "nonsense", "--input", "x.npy", says="nonsense")
+        self.refused("conv", "--model", "nonsense", says="nonsense")
+        self.refused("list", "parameters")
+        self.refused("list", "parameters", "--model", "nonsense")
+        self.refused("conv", SMALL, "--impl", "nonsense", says="nonsense")
+        self.refused("explain", SMALL, "--impl", "nonsense", says="nonsense")
+        self.refused("conv", SMALL, "--filter", "nonsense", says="nonsense")
+        self.refused("conv", SMALL, "--benchmark_nonsense=1", says="--benchmark_nonsense")
+        self.refused("machine", env={"BB_ISA": "nonsense"}, says="BB_ISA")
+
+    def test_files(self):
+        with tempfile.TemporaryDirectory() as d:
+            started = time.time()
+            for out in [f"{d}/missing/x.json", "/dev/null/x.json"]:
+                self.refused("conv", "--suite", "core40", "--out", out, says=out)
+            os.mkdir(f"{d}/dir.json")
+            self.refused("conv", SMALL, "--out", f"{d}/dir.json")
+            self.assertLess(time.time() - started, 5, "found before measuring")
+            self.refused("conv", "--batch", f"{d}/missing", says="missing")
+            with open(f"{d}/batch", "w") as f:
+                f.write(f"# comment\n\n{SMALL}\nnonsense\n")
+            self.refused("conv", "--batch", f"{d}/batch", says="batch:4")
+            with open(f"{d}/loop", "w") as f:
+                f.write("--batch=loop\n")
+            self.refused("conv", "--batch", f"{d}/loop")
+            with open(f"{d}/damaged.npy", "wb") as f:
+                f.write(b"\x93NUMPY\x01\x00\xff")
+            self.refused("run", "resnet50", "--input", f"{d}/damaged.npy")
+            self.refused("run", "resnet50", "--input", f"{d}/missing.npy")
+            self.refused("run", "resnet50")
+            with open(f"{d}/damaged.safetensors", "wb") as f:
+                f.write(b"\xff\xff\xff\xff\xff\xff\xff\x7f{}")
+            npy(f"{d}/x.npy", (1, 3, 64, 64))
+            self.refused("run", "resnet50", "--input", f"{d}/x.npy", "--weights", f"{d}/damaged.safetensors")
+            npy(f"{d}/channels.npy", (1, 4, 64, 64))
+            self.refused("run", "resnet50", "--input", f"{d}/channels.npy", says="3")
+            with open(f"{d}/x.png", "wb") as f:
+                f.write(b"no picture")
+            self.refused("run", "resnet50", "--image", f"{d}/x.png")
+            self.assertEqual(sorted(os.listdir(d)), ["batch", "channels.npy", "damaged.npy", "damaged.safetensors", "dir.json", "loop",
+                                                     "x.npy", "x.png"], "nothing half-written")
+
+
+def npy(path, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    header += " " * (63 - (10 + len(header)) % 64) + "\n"
+    count = 1
+    for n in shape:
+        count *= n
+    with open(path, "wb") as f:
+        f.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0\0\0\x3f" * count)
+
+
+class Isa(Cli):
+    def test_caps(self):
+        here = {x["name"]: x["runs_here"] for x in json.loads(self.ok("list", "isas", "--format", "json"))}
+        self.assertTrue(here["generic"])
+        missing = [name for name, runs in here.items() if not runs]
+        for name in missing:
+            self.refused("conv", SMALL, "--isa", name, status=77)
+            self.refused("peak", "--isa", name, status=77)
+            rows = self.rows("conv", SMALL, "--isa", "generic," + name, *QUICK)
+            self.assertEqual([r["status"] for r in rows], ["ok", "skipped"])
+        rows = self.rows("conv", SMALL, *QUICK, env={"BB_ISA": "generic"})
+        self.assertTrue(rows[0]["kernel"].endswith("_generic"), rows[0]["kernel"])
+
+
+class Lists(Cli):
+    def test_all(self):
+        for what in ["kernels", "models", "cases", "isas", "peers"]:
+            lines = self.ok("list", what).splitlines()
+            objects = json.loads(self.ok("list", what, "--format", "json"))
+            self.assertEqual([l.split()[0] for l in lines], [o["name"] for o in objects])
+            self.assertEqual(len(list(csv.reader(io.StringIO(self.ok("list", what, "--format", "csv"))))), len(lines) + 1)
+            self.assertEqual(len(self.ok("list", what, "--format", "md").splitlines()), len(lines) + 2)
+
+    def test_fields(self):
+        for model in json.loads(self.ok("list", "models", "--format", "json")):
+            for key in ["name", "family", "source", "input", "params", "macs", "activations", "outputs"]:
+                self.assertIn(key, model)
+        cases = json.loads(self.ok("list", "cases", "--format", "json"))
+        self.assertEqual(sum("core40" in c["suites"] for c in cases), 40)
+        self.assertEqual(sum("quick12" in c["suites"] for c in cases), 12)
+        names = [p["name"] for p in json.loads(self.ok("list", "parameters", "--model", "resnet50", "--format", "json"))]
+        self.assertIn("layer1.0.conv2.weight", names)
+        self.assertEqual(len(self.ok("list", "kernels", "--filter", "^conv_.*generic").splitlines()), 1)
+
+
+class Machine(Cli):
+    def test_machine(self):
+        self.assertIn("doctor", self.ok("machine"))
+        for doctor in json.loads(self.ok("machine", "--format", "json"))["doctor"]:
+            self.assertEqual(sorted(doctor), ["fix", "name", "problem"])
+
+    def test_peak(self):
+        with tempfile.TemporaryDirectory() as d:
+            text = self.ok("peak", "--threads", "1", "--isa", "generic", "--out", f"{d}/p.json")
+            self.assertIn("peak/fma/generic/t1", text)
+            rows = json.load(open(f"{d}/p.json"))["benchmarks"]
+            self.assertTrue(all(r.get("gflops", 1) > 0 and r.get("gbytes_per_s", 1) > 0 for r in rows))
+            self.assertIn("peak/read/DRAM/t1", [r["name"] for r in rows])
+
+
+class Conv(Cli):
+    def test_row(self):
+        row, = self.rows("conv", SMALL, "+bias+relu", *QUICK)
+        for key in ROW:
+            self.assertIn(key, row)
+        self.assertRegex(row["name"], r"^conv/small/conv_[a-z0-9_]+/t1/mb1/hot$")
+        self.assertLessEqual(row["err_l2"], row["err_bound"])
+        self.assertIn(row["grade"], "ABC")
+        self.assertLessEqual(row["time_min_ns"], row["time_p50_ns"])
+        self.assertLess(row["pct_peak"], 103)
+
+    def test_product_of_lists(self):
+        rows = self.rows("conv", SMALL, "--threads", "1,2", "--mb", "1,2", "--cache", "hot,cold", *QUICK)
+        self.assertEqual(len({r["name"] for r in rows}), 8)
+        self.assertEqual({(r["threads"], r["mb"], r["cache"]) for r in rows},
+                         {(t, n, c) for t in (1, 2) for n in (1, 2) for c in ("hot", "cold")})
+
+    def test_one_name_twice(self):
+        self.assertEqual([r["name"][-2:] for r in self.rows("conv", SMALL, SMALL, *QUICK)], ["ot", "#2"])
+
+    def test_options(self):
+        row, = self.rows("conv", SMALL, "--samples", "--phases", "--note", "who=me", *QUICK)
+        self.assertEqual(len(row["samples_ns"]), row["samples"])
+        self.assertGreater(sum(row["phases"].values()), 0)
+        row, = self.rows("conv", SMALL, "--no-check", *QUICK)
+        self.assertFalse(row["checked"])
+        self.assertNotIn("err_l2", row)
+        self.assertEqual(len(self.rows("conv", SMALL, "--repetitions", "3", *QUICK)), 3)
+        self.assertEqual(len(self.rows("conv", SMALL, "--benchmark_filter=/t2/", "--threads", "1,2", *QUICK)), 1)
+        self.assertIn("conv/small/", self.ok("conv", SMALL, "--benchmark_list_tests"))
+        for data in ["int", "zeros", "denormal"]:
+            self.rows("conv", SMALL, "--data", data, *QUICK)
+        self.assertGreater(len(self.rows("conv", SMALL, "--impl", "generic|direct", *QUICK)), 1)
+        for level in ["strict", "default", "fast"]:
+            self.rows("conv", SMALL, "--accuracy", level, *QUICK)
+
+    def test_no_such_algorithm(self):
+        algorithms = {k["algorithm"] for k in json.loads(self.ok("list", "kernels", "--format", "json"))}
+        for alg in ["wino23", "wino43", "wino63"]:
+            if alg not in algorithms:
+                self.refused("conv", SMALL, "--alg", alg, says=alg)
+
+    def test_outputs(self):
+        with tempfile.TemporaryDirectory() as d:
+            files = [f"{d}/a.{e}" for e in ("json", "csv", "md", "txt")]
+            text = self.ok("conv", SMALL, *QUICK, *[x for f in files for x in ("--out", f)])
+            self.assertEqual(sorted(os.listdir(d)), ["a.csv", "a.json", "a.md", "a.txt"])
+            self.assertTrue(json.load(open(files[0]))["context"]["complete"])
+            header, line = list(csv.reader(open(files[1], newline="")))
+            self.assertEqual(len(header), len(line))
+            self.assertTrue(open(files[2]).read().startswith("| name"))
+            self.assertEqual(open(files[3]).read(), text)
+
+    def test_batch(self):
+        with tempfile.TemporaryDirectory() as d:
+            with open(f"{d}/inner", "w") as f:
+                f.write(f"{SMALL}  # the same\n")
+            with open(f"{d}/outer", "w") as f:
+                f.write("# a comment\n--batch=inner\nmb1ic8ih7oc8kh1n\"other*4\"\n")
+            rows = self.rows("conv", "--batch", f"{d}/outer", *QUICK)
+            self.assertEqual([r["name"].split("/")[1] for r in rows], ["small", "other"])
+            self.assertEqual(rows[1]["count"], 4)
+
+    def test_too_noisy(self):
+        result = run("conv", SMALL, *QUICK, "--max-noise", "0.01")
+        self.assertIn(result.returncode, (0, 4))  # 0: a miracle of a machine
+
+    def test_peer(self):
+        peer, = json.loads(self.ok("list", "peers", "--format", "json"))
+        rows = self.rows("conv", SMALL, "--peer", "onednn", "--isa", "generic", *QUICK)
+        self.assertEqual(rows[1]["kernel"], "peer:onednn")
+        self.assertEqual(rows[1]["status"], "ok" if peer["available"] else "skipped")
+        if peer["available"]:
+            self.assertLess(rows[0]["peer_ratio_low"], rows[0]["peer_ratio_high"] * 1.0000001)
+
+    def test_tails(self):
+        self.assertIn("passed, 0 failed", self.ok("conv", "--suite", "tails", "--isa", "generic"))
+        self.refused("conv", SMALL, "--suite", "tails")
+
+    def test_interrupt(self):
+        with tempfile.TemporaryDirectory() as d:
+            p = subprocess.Popen([PROGRAM, "conv", SMALL, "--threads", "1,2", "--mb", "1,2,3,4,5,6,7,8",
+                                  "--min-time", "0.3", "--out", f"{d}/x.json"], stdout=subprocess.PIPE, text=True)
+            p.stdout.readline()
+            p.stdout.readline()  # the first row is there
+            p.send_signal(signal.SIGINT)
+            p.communicate(timeout=60)
+            self.assertEqual(p.returncode, 130)
+            result = json.load(open(f"{d}/x.json"))
+            self.assertFalse(result["context"]["complete"])
+            self.assertTrue(0 < len(result["benchmarks"]) < 16)
+            self.assertEqual(os.listdir(d), ["x.json"])
+
+    def test_no_space(self):
+        if os.path.exists("/dev/full"):
+            result = subprocess.run([PROGRAM, "list", "cases"], stdout=open("/dev/full", "w"), stderr=subprocess.PIPE)
+            self.assertEqual(result.returncode, 5)
+
+    def test_no_memory(self):
+        import resource
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        result = run("conv", "mb512ic512ih112oc512oh112kh3ph1", preexec_fn=limit)
+        self.assertEqual(result.returncode, 5, result.stderr)
+
+    def test_no_threads(self):
+        import resource
+        if os.getuid() == 0:
+            self.skipTest("the limit does not hold for root")
+        limit = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        self.assertEqual(run("conv", SMALL, "--threads", "8", preexec_fn=limit).returncode, 5)
+
+
+class Verify(Cli):
+    def test_test(self):
+        self.assertIn(", 0 failed", self.ok("test", "--isa", "generic"))
+        self.assertIn(", 0 failed", self.ok("test", "--exact", "--filter", "conv_.*/int", "--seed", "7"))
+        self.refused("test", "--impl", "nonsense")
+
+    def test_explain(self):
+        text = self.ok("explain", SMALL, *QUICK)
+        self.assertIn("<- chosen", text)
+        kernels = json.loads(self.ok("explain", SMALL, "--format", "json", *QUICK))["kernels"]
+        self.assertEqual(sum(k["chosen"] for k in kernels), 1)
+
+
+class Models(Cli):
+    def test_run(self):
+        with tempfile.TemporaryDirectory() as d:
+            npy(f"{d}/x.npy", (2, 3, 64, 64))
+            text = self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--top", "3")
+            self.assertEqual(len(text.splitlines()), 6)
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--output", f"{d}/fast")
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--output", f"{d}/slow", "--reference")
+            import array
+            data = []
+            for kind in ["fast", "slow"]:
+                self.assertEqual(os.listdir(f"{d}/{kind}"), ["output_0.npy"])
+                data.append(array.array("f", open(f"{d}/{kind}/output_0.npy", "rb").read()[-2 * 1000 * 4:]))
+            norm = sum(b * b for b in data[1]) ** 0.5
+            self.assertLess(sum((a - b) ** 2 for a, b in zip(*data)) ** 0.5, 1e-5 * norm)
+
+    def test_model(self):
+        row, = self.rows("model", "ghostnet_100", *QUICK)
+        self.assertRegex(row["name"], r"^model/ghostnet_100/[a-z0-9]+/t1/mb1$")
+        for key in ["images_per_s", "conv_pct_peak", "outside_pct", "time_p99_ns", "err_l2"]:
+            self.assertIn(key, row)
+        self.assertLess(row["err_l2"], 1e-5)
+
+    def test_conv_model(self):
+        counts = json.loads(self.ok("list", "models", "--format", "json"))
+        model = [m for m in counts if m["name"] == "vgg16"][0]
+        names = self.ok("conv", "--model", "vgg16", "--benchmark_list_tests").split()
+        self.assertEqual(len(names), model["distinct_convs"])
+
+
+class Load(Cli):
+    def test_busy_core(self):
+        """Another process on one core: a two-thread run ends in less than three times its quiet time and says so."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            self.skipTest("one processor")
+        args = ["conv", "mb1ic64ih56oc64oh56kh3ph1n\"load\"", "--threads", "2", "--min-time", "0.4", "--no-check"]
+        started = time.time()
+        self.rows(*args)
+        quiet = time.time() - started
+        busy = subprocess.Popen([sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{cpus[1]}])\nwhile True: pass"])
+        try:
+            time.sleep(0.2)
+            started = time.time()
+            row, = self.rows(*args)
+            self.assertLess(time.time() - started, 3 * quiet)
+            self.assertTrue(row["disturbed"])
+            self.assertEqual(row["grade"], "C")
+        finally:
+            busy.kill()
+            busy.wait()
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()
