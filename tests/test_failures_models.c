@@ -132,12 +132,56 @@ static void reference_executor(void **state) {
   fail_everywhere("the reference executor, keeping all", run_reference, path, true);
 }
 
+static bb_status make_net(void *context, bb_error *error) {
+  const bb_net_options *options = context;
+  bb_net *net;
+  bb_status status = bb_net_create(graph, params, options, &net, error);
+  if (status) {
+    assert_null(net);
+    return status;
+  }
+  bb_stream *stream;
+  status = bb_stream_create(net, 2, &stream, error);
+  if (status) assert_null(stream);
+  bb_stream_destroy(stream);
+  bb_net_destroy(net);
+  return status;
+}
+
+static void fast_executor(void **state) {
+  (void)state;
+  for (int isa = 0; isa < BB_ISA_COUNT; isa++) {
+    if (!bb_isa_runs((bb_isa)isa)) continue;
+    bb_net_options options = {.isa = (bb_isa)isa, .threads = 2};
+    fail_everywhere(bb_isa_name((bb_isa)isa), make_net, &options, true);
+  }
+}
+
+static void a_run_allocates_nothing(void **state) {
+  (void)state;
+  const bb_net_options options = {.isa = bb_isa_best(), .threads = 2};
+  bb_net *net;
+  bb_stream *stream;
+  bb_pool *pool;
+  assert_int_equal(bb_net_create(graph, params, &options, &net, NULL), BB_OK);
+  assert_int_equal(bb_stream_create(net, 2, &stream, NULL), BB_OK);
+  assert_int_equal(bb_pool_create(&(bb_pool_options){.threads = 2, .spin_us = 50}, &pool, NULL), BB_OK);
+  uint64_t *ns = malloc(((size_t)bb_net_steps(net) + 1) * sizeof *ns);
+  const long before = allocation_count();
+  bb_stream_run(stream, NULL, input, NULL);
+  bb_stream_run(stream, pool, input, ns);
+  assert_int_equal(allocation_count(), before);
+  free(ns);
+  bb_pool_destroy(pool);
+  bb_stream_destroy(stream);
+  bb_net_destroy(net);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(graphs),
-      cmocka_unit_test(parameters),
-      cmocka_unit_test(npy_files),
-      cmocka_unit_test(reference_executor),
+      cmocka_unit_test(graphs),        cmocka_unit_test(parameters),
+      cmocka_unit_test(npy_files),     cmocka_unit_test(reference_executor),
+      cmocka_unit_test(fast_executor), cmocka_unit_test(a_run_allocates_nothing),
   };
   return cmocka_run_group_tests_name("failures of models", tests, make_graph, destroy_graph);
 }
