@@ -123,7 +123,7 @@ typedef struct bb_net_options {
   bb_plan_mode mode;
   bool cold;
   bb_wisdom *wisdom;  // NULL = none
-  bb_pool *pool;      // to measure on; NULL = the caller's thread
+  bb_pool *pool;      // to measure on: `threads` of them; NULL = the caller's thread, with threads 1
 } bb_net_options;
 
 // The passes in the order in which they run: name and one line of what it does.
