@@ -18,8 +18,7 @@ static const int nr_order[] = {4, 3, 2};
   STRIDES(t, 6, 2) STRIDES(t, 7, 2) STRIDES(t, 8, 2) STRIDES(t, 9, 2) STRIDES(t, 10, 2) \
   STRIDES(t, 1, 3) STRIDES(t, 2, 3) STRIDES(t, 3, 3) STRIDES(t, 4, 3) STRIDES(t, 5, 3) \
   STRIDES(t, 6, 3) STRIDES(t, 7, 3) \
-  STRIDES(t, 1, 4) STRIDES(t, 2, 4) STRIDES(t, 3, 4) STRIDES(t, 4, 4) STRIDES(t, 5, 4) \
-  STRIDES(t, 6, 4)
+  STRIDES(t, 1, 4) STRIDES(t, 2, 4) STRIDES(t, 3, 4) STRIDES(t, 4, 4) STRIDES(t, 5, 4)
 // clang-format on
 
 #include "conv_taps.h"
@@ -32,7 +31,7 @@ const bb_kernel bb_conv_1x1_nchw4c_neon = {
     .isa = BB_ISA_NEON,
     .x_block = VL,
     .y_block = VL,
-    .block = {.q = 6, .k = 4 * VL, .c = VL},
+    .block = {.q = 5, .k = 4 * VL, .c = VL},
     .accepts = accepts,
     .configs = dense_configs,
     .packed_bytes = conv_packed_bytes,

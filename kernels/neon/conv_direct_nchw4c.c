@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Direct convolution, NCHW4c, NEON. Sums + pixels + weights <= 32 q: 6x4 (24 + 6 + 2), 7x3 (21 + 7 + 3), 10x2 (20 + 10 + 2);
+// Direct convolution, NCHW4c, NEON. Sums + pixels + weights <= 32 q: 5x4 (20 + 5 + 4), 7x3 (21 + 7 + 3), 10x2 (20 + 10 + 2);
 // 14x1 (14 + 14 + 1) where there is one block of outputs only.
 
 #include "vec.h"
@@ -19,8 +19,7 @@ static const int nr_order[] = {4, 3, 2};
   STRIDES(t, 6, 2) STRIDES(t, 7, 2) STRIDES(t, 8, 2) STRIDES(t, 9, 2) STRIDES(t, 10, 2) \
   STRIDES(t, 1, 3) STRIDES(t, 2, 3) STRIDES(t, 3, 3) STRIDES(t, 4, 3) STRIDES(t, 5, 3) \
   STRIDES(t, 6, 3) STRIDES(t, 7, 3) \
-  STRIDES(t, 1, 4) STRIDES(t, 2, 4) STRIDES(t, 3, 4) STRIDES(t, 4, 4) STRIDES(t, 5, 4) \
-  STRIDES(t, 6, 4)
+  STRIDES(t, 1, 4) STRIDES(t, 2, 4) STRIDES(t, 3, 4) STRIDES(t, 4, 4) STRIDES(t, 5, 4)
 // clang-format on
 
 #include "conv_taps.h"
@@ -33,7 +32,7 @@ const bb_kernel bb_conv_direct_nchw4c_neon = {
     .isa = BB_ISA_NEON,
     .x_block = VL,
     .y_block = VL,
-    .block = {.q = 6, .k = 4 * VL, .c = VL},
+    .block = {.q = 5, .k = 4 * VL, .c = VL},
     .accepts = accepts,
     .configs = dense_configs,
     .packed_bytes = conv_packed_bytes,

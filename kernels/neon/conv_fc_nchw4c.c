@@ -14,7 +14,7 @@ static const int nr_order[] = {4};
   t(11, 1, 0) t(12, 1, 0) t(13, 1, 0) t(14, 1, 0) \
   t(1, 2, 0) t(2, 2, 0) t(3, 2, 0) t(4, 2, 0) t(5, 2, 0) t(6, 2, 0) t(7, 2, 0) t(8, 2, 0) t(9, 2, 0) t(10, 2, 0) \
   t(1, 3, 0) t(2, 3, 0) t(3, 3, 0) t(4, 3, 0) t(5, 3, 0) t(6, 3, 0) t(7, 3, 0) \
-  t(1, 4, 0) t(2, 4, 0) t(3, 4, 0) t(4, 4, 0) t(5, 4, 0) t(6, 4, 0) \
+  t(1, 4, 0) t(2, 4, 0) t(3, 4, 0) t(4, 4, 0) t(5, 4, 0) \
   t(1, 5, 0) t(2, 5, 0) t(3, 5, 0) t(4, 5, 0) \
   t(1, 6, 0) t(2, 6, 0) t(3, 6, 0) \
   t(1, 7, 0) t(2, 7, 0) t(3, 7, 0) \
@@ -31,7 +31,7 @@ const bb_kernel bb_conv_fc_nchw4c_neon = {
     .isa = BB_ISA_NEON,
     .x_block = VL,
     .y_block = VL,
-    .block = {.q = 6, .k = 4 * VL, .c = VL},
+    .block = {.q = 5, .k = 4 * VL, .c = VL},
     .accepts = accepts,
     .configs = fc_configs,
     .packed_bytes = conv_packed_bytes,

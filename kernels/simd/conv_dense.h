@@ -70,6 +70,10 @@ typedef struct panel {
   int fetch0, fetch1;
 } panel;
 
+BB_INLINE void fetch(const panel *p, const float *w) {
+  for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
+}
+
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; r0, r1: rows of taps that meet the image; mask: for each s the pixels
 // that do, NULL if all.
 typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, const uint32_t *mask);
@@ -101,12 +105,11 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     }
   }
 
-  const uint32_t all = (uint32_t)((1ull << mr) - 1);
   const float *w = p->w;
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
     if (ONE_TAP) {
-      for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
+      fetch(p, w);
       taps(mr, nr, acc, x, step, w, lanes);
       w += tap;
       continue;
@@ -114,12 +117,15 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     const float *row = x + r0 * p->x_tap_row, *wr = w + (ptrdiff_t)r0 * p->S * tap;
     for (int r = r0; r < r1; r++, row += p->x_tap_row) {
       const float *xs = row;
-      for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-        for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(wr + p->ahead + i, 0, 2);
-        if (!mask || mask[s] == all) {
+      if (!mask) {
+        for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+          fetch(p, wr);
           taps(mr, nr, acc, xs, step, wr, lanes);
-        } else if (mask[s]) {
-          taps_masked(mr, nr, acc, xs, step, wr, lanes, mask[s]);
+        }
+      } else {
+        for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+          fetch(p, wr);
+          if (mask[s]) taps_masked(mr, nr, acc, xs, step, wr, lanes, mask[s]);
         }
       }
     }
