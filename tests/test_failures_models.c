@@ -55,7 +55,7 @@ static int make_graph(void **state) {
     print_error("%s\n", error.text);
     return -1;
   }
-  return bb_params_save(graph, params, path, &error);
+  return bb_params_save(graph, params, path, &error) ? -1 : 0;
 }
 
 static int destroy_graph(void **state) {
