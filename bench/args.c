@@ -100,10 +100,20 @@ static bool add_string(string_list *list, const char *value, bb_error *error) {
   return true;
 }
 
-// Splits at commas. The pieces live until the program ends.
+// Copies of values that were split; they live until the program ends.
+typedef struct kept {
+  struct kept *next;
+  char text[];
+} kept;
+static kept *all_kept;
+
+// Splits at commas.
 static bool split(string_list *list, const char *value, bb_error *error) {
-  char *copy = strdup(value);
-  if (!copy) return bad(error, value, "storable: out of memory");
+  kept *k = malloc(sizeof *k + strlen(value) + 1);
+  if (!k) return bad(error, value, "storable: out of memory");
+  k->next = all_kept;
+  all_kept = k;
+  char *copy = strcpy(k->text, value);
   for (char *piece = copy; piece;) {
     char *comma = strchr(piece, ',');
     if (comma) *comma = 0;

@@ -16,6 +16,7 @@ import unittest
 PROGRAM = None
 VERBS = ["machine", "peak", "list", "test", "conv", "model", "run", "explain"]
 SMALL = "mb1ic16ih14oc16oh14kh3ph1n\"small\""
+SANITIZED = bool(os.environ.get("BB_SANITIZED"))  # takes address space and time of its own
 QUICK = ["--min-time", "0.01"]
 # Rows of a result must have these, whatever they measured.
 ROW = ["name", "run_name", "run_type", "threads", "iterations", "real_time", "cpu_time", "time_unit", "problem", "kernel", "isa",
@@ -329,6 +330,7 @@ class Conv(Cli):
             result = subprocess.run([PROGRAM, "list", "cases"], stdout=open("/dev/full", "w"), stderr=subprocess.PIPE)
             self.assertEqual(result.returncode, 5)
 
+    @unittest.skipIf(SANITIZED, "a limit on addresses stops the sanitizer itself")
     def test_no_memory(self):
         import resource
         limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
@@ -387,6 +389,7 @@ class Models(Cli):
 
 
 class Load(Cli):
+    @unittest.skipIf(SANITIZED, "times nothing")
     def test_busy_core(self):
         """Another process on one core: a two-thread run ends in less than three times its quiet time and says so."""
         cpus = sorted(os.sched_getaffinity(0))
