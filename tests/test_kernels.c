@@ -652,14 +652,14 @@ static const char usage[] =
     "  --full          all of the tails suite, not a selection of 3,000; ten times the drawn cases [if BB_TEST_FULL is set]\n"
     "  --filter REGEX  only tests whose name, <kernel>/<problem>, matches (POSIX extended)\n"
     "  --seed N        of data and selection [BB_SEED, or 1]\n"
-    "  --shard I/N     the I-th of N parts, 1 <= I <= N\n"
+    "  --part I/N      the I-th of N parts of the cases, each with all kernels [BB_TEST_PART, or 1/1]\n"
     "  --list          names only\n";
 
 int main(int argc, char **argv) {
   static const struct option options[] = {{"full", no_argument, NULL, 'a'},
                                           {"filter", required_argument, NULL, 'f'},
                                           {"seed", required_argument, NULL, 's'},
-                                          {"shard", required_argument, NULL, 'p'},
+                                          {"part", required_argument, NULL, 'p'},
                                           {"list", no_argument, NULL, 'l'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
@@ -667,6 +667,7 @@ int main(int argc, char **argv) {
   size_t shard = 1, shards = 1;
   seed = bb_test_seed();
   full = getenv("BB_TEST_FULL") != NULL;
+  const char *part = getenv("BB_TEST_PART");
   for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     bool good = true;
     switch (o) {
@@ -680,7 +681,7 @@ int main(int argc, char **argv) {
         seed = strtoull(optarg, NULL, 0);
         break;
       case 'p':
-        good = sscanf(optarg, "%zu/%zu", &shard, &shards) == 2 && shard >= 1 && shard <= shards;
+        part = optarg;
         break;
       case 'l':
         list = true;
@@ -692,6 +693,10 @@ int main(int argc, char **argv) {
       fputs(usage, o == 'h' ? stdout : stderr);
       return o == 'h' ? 0 : 2;
     }
+  }
+  if (part && (sscanf(part, "%zu/%zu", &shard, &shards) != 2 || shard < 1 || shard > shards)) {
+    fprintf(stderr, "test_kernels: part %s, expected I/N with 1 <= I <= N\n", part);
+    return 2;
   }
   add_listed();
   for (size_t k = 0; k < bb_kernel_count(); k++) {
