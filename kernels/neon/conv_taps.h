@@ -17,6 +17,9 @@ BB_INLINE vf vfma_lane(vf a, const int lane, vf b, vf c) {
                      : vfmaq_laneq_f32(c, b, a, 3);
 }
 
+// For each of the four channels.
+BB_INLINE double tap_loads(double mr, int nr) { return mr / VL + nr; }
+
 // x: pixel 0; step: floats from pixel to pixel; w: [lane][nr*VL].
 BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w, int lanes) {
   vf v[MR_MAX];

@@ -21,6 +21,7 @@
 #ifndef BB_CONV_DENSE_H
 #define BB_CONV_DENSE_H
 
+#include "../bb.h"
 #include "conv.h"
 
 enum {
@@ -390,13 +391,12 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
 
 // ---- candidates ----------------------------------------------------------------------------------------------------
 
-// Weights of one k group and accumulation block: this panel and the next, which is being fetched, stay in L2 (1 MB on Zen 4;
-// 512 KB on N1). Measured on Zen 4: from 64 KB up it hardly matters, below that the partial sums cost.
-enum { PANEL_BYTES = 160 * 1024 };
-// Channels of x of one accumulation block at most: the rows that a tile reads fill L1 if there are no taps to share them.
-enum { PANEL_C = 512 };
-// Rows of x that all k groups of an item walk over: a share of L3 that neighbours leave us.
-enum { SLAB_BYTES = 2 * 1024 * 1024 };
+// The file of an ISA says how many bytes the weights of one k group and accumulation block should be (PANEL_BYTES; this panel
+// and the next, which is being fetched, stay in L2) and how many channels of x it has at most (PANEL_C).
+
+// Rows of x that all k groups of an item walk over: half of an L2 of 1 MB. Weights are read again for each such slab, but that
+// is a linear stream that is fetched ahead.
+enum { SLAB_BYTES = 512 * 1024 };
 // Items of work per thread, so that stealing can even out a disturbed core.
 enum { ITEMS_PER_THREAD = 4 };
 
@@ -439,6 +439,47 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
     out[n++] = dense_config(t, nr_order[i], threads);
   }
   return n;
+}
+
+// ---- cost ----------------------------------------------------------------------------------------------------------
+
+// From the call of a tile to its first FMA and from its last FMA to the next call, not hidden behind neighbouring tiles:
+// measured 75 to 110 on Zen 4 with 14x2 tiles.
+enum { TILE_CYCLES = 80 };
+// Of an FMA on all cores we know: fewer sums than it takes to cover that leave cycles empty.
+enum { FMA_LATENCY = 4 };
+
+// Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
+BB_INLINE double tap_cycles(double mr, int nr, const bb_machine *machine) {
+  double most = mr * nr / FMA_PER_CYCLE;
+  const double loads = tap_loads(mr, nr) / LOADS_PER_CYCLE;
+  if (loads > most) most = loads;
+  if (FMA_LATENCY > most) most = FMA_LATENCY;
+  const double stream = machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;
+  return stream > most ? stream : most;
+}
+
+static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
+  const bb_conv *c = &t->problem.conv;
+  const geometry g = geometry_of(t, config);
+  const items all = items_of(t, config);
+  const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
+  const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), pixels = segment(&g, 0).q1 - segment(&g, 0).q0;
+  const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
+  double cycles = 0;
+  for (int kg = 0; kg < all.kgroups; kg++) {
+    const int nr = cut(yb, all.kgroups, kg + 1) - cut(yb, all.kgroups, kg), tiles = bb_ceil_div(pixels, widest(nr));
+    cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, machine) + (double)cblocks * TILE_CYCLES);
+  }
+  cycles *= (double)g.images * c->G * segments_of(&g);
+  // Weights come from memory once.
+  const double bytes = (double)packed_layout(t).floats * sizeof(float);
+  if (machine->dram_bytes_per_cycle > 0 && bytes > (double)machine->l3) {
+    cycles = bytes / machine->dram_bytes_per_cycle > cycles ? bytes / machine->dram_bytes_per_cycle : cycles;
+  }
+  const double count = (double)dense_tiles(t, config, threads),
+               most = (double)(((size_t)count + (size_t)threads - 1) / (size_t)threads);
+  return cycles * most / count;
 }
 
 static size_t dense_gap_tiles(const bb_task *t, const bb_config *config, int threads) {

@@ -8,6 +8,8 @@
 
 #include "../common.h"
 
+BB_INLINE double tap_loads(double mr, int nr) { return mr + nr; }
+
 // x: pixel 0; step: floats from pixel to pixel; w: [lane][nr*VL].
 BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w, int lanes) {
   for (int c = 0; c < lanes; c++, w += nr * VL) {
