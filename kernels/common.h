@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BB_INLINE       static inline __attribute__((always_inline, unused))
+#define BB_INLINE static inline __attribute__((always_inline, unused))
 // Before a loop of a constant number of turns (at most 32) that must vanish, so that arrays indexed in it become registers.
 #ifdef __clang__
 #define BB_UNROLL _Pragma("clang loop unroll(full)")

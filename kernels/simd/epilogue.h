@@ -2,10 +2,10 @@
 //
 // What follows the sums of a convolution. Include the ISA's vec.h first.
 //
-// Where epilogue_is_clamp() holds the kernel clamps its accumulators to [clamp_low, clamp_high] and is done. Otherwise it stores
-// raw sums (bias and a residual that comes before the activation already in them) of a row segment, which stay in L1, and calls
-// epilogue_row on that segment of each channel block. A residual after the activation may be y itself: then the raw sums must
-// lie elsewhere (epilogue_needs_scratch).
+// Where epilogue_is_clamp() holds the kernel clamps its accumulators to [clamp_low, clamp_high] and is done. Otherwise it
+// stores raw sums (bias and a residual that comes before the activation already in them) of a row segment, which stay in L1,
+// and calls epilogue_row on that segment of each channel block. A residual after the activation may be y itself: then the raw
+// sums must lie elsewhere (epilogue_needs_scratch).
 
 #ifndef BB_EPILOGUE_H
 #define BB_EPILOGUE_H
@@ -26,8 +26,8 @@ BB_INLINE vf vclamp(vf x, vf low, vf high) { return vmin(high, vmax(low, x)); }
 
 BB_INLINE bool epilogue_needs_scratch(const bb_epilogue *e) { return e->residual == BB_RESIDUAL_AFTER_ACT; }
 
-// Finishes the raw sums at `sum` (may be where they belong in y; overwritten) of `pixels` pixels from (row p, column q) of block
-// k of image n. row_sum: if the task wants means, where the VL sums over these pixels go, otherwise unused.
+// Finishes the raw sums at `sum` (may be where they belong in y; overwritten) of `pixels` pixels from (row p, column q) of
+// block k of image n. row_sum: if the task wants means, where the VL sums over these pixels go, otherwise unused.
 static inline __attribute__((unused)) void epilogue_row(const bb_args *a, float *sum, int n, int k, int p, int q, int pixels,
                                                         float *row_sum) {
   const bb_task *t = a->task;
@@ -54,8 +54,8 @@ static inline __attribute__((unused)) void epilogue_row(const bb_args *a, float 
   if (e->gap) vstore(row_sum, total);
 }
 
-// Row sums live in the shared workspace, [image][row][lane]; a last stage of gap_tiles tiles, one per image, adds them up in the
-// order of the rows.
+// Row sums live in the shared workspace, [image][row][lane]; a last stage of gap_tiles tiles, one per image, adds them up in
+// the order of the rows.
 BB_INLINE size_t gap_bytes(const bb_task *t, int rows) {
   return t->epilogue.gap ? sizeof(float) * (size_t)t->y.N * (size_t)rows * (size_t)bb_map_lanes(t->y.map) : 0;
 }
