@@ -276,7 +276,11 @@ static exit_code prepare_peer(conv_row *c, const options *o, const team *t, peer
   *conv = NULL;
   fill_in(c, o, r);
   team_unpin();
-  const char *missing = c->peer->missing(t->cpu, t->cpus);
+  // Its threads stand where those of the largest team would; they are placed once, when it is loaded.
+  static int_list all;
+  all.count = team_processors(all.at);
+  const int_list *cpus = o->cpus.count ? &o->cpus : &all;
+  const char *missing = c->peer->missing(cpus->at, cpus->count);
   bb_status status = BB_OK;
   if (!missing) status = c->peer->create(&c->group->c.task, c->of->data, c->isa, c->threads, c->cold, conv, &error);
   team_pin(t);

@@ -4,6 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,15 +45,20 @@ class Reporter : public benchmark::BenchmarkReporter {
 
 }  // namespace
 
-const char *gbench_init(int argc, char **argv) {
+// No exception leaves this file: C could not catch it. All that is thrown here is std::bad_alloc.
+
+bool gbench_init(int argc, char **argv, const char **unknown) try {
   arguments.assign(argv, argv + argc);
   arguments.push_back(nullptr);
   int left = argc;
   benchmark::Initialize(&left, arguments.data());
-  return left > 1 ? arguments[1] : nullptr;
+  *unknown = left > 1 ? arguments[1] : nullptr;
+  return true;
+} catch (const std::exception &) {
+  return false;
 }
 
-void gbench_add(const char *name, int repetitions, gbench_measure measure, void *context) {
+bool gbench_add(const char *name, int repetitions, gbench_measure measure, void *context) try {
   contexts[name] = context;
   benchmark::RegisterBenchmark(name,
                                [measure, context](benchmark::State &state) {
@@ -64,11 +70,16 @@ void gbench_add(const char *name, int repetitions, gbench_measure measure, void 
       ->Iterations(1)
       ->Repetitions(repetitions)
       ->UseManualTime();
+  return true;
+} catch (const std::exception &) {
+  return false;
 }
 
-int gbench_run_all(gbench_report report, void *user, bool own_display) {
+int gbench_run_all(gbench_report report, void *user, bool own_display) try {
   Reporter reporter(report, user, own_display);
   const size_t matched = benchmark::RunSpecifiedBenchmarks(&reporter);
   benchmark::Shutdown();
   return static_cast<int>(matched);
+} catch (const std::exception &) {
+  return -1;
 }

@@ -22,13 +22,13 @@ typedef struct gbench_run {
 // A row is finished (all its repetitions are).
 typedef void (*gbench_report)(void *user, const gbench_run *run);
 
-// Reads the --benchmark_* flags. Returns the first one that it does not know, or NULL.
-const char *gbench_init(int argc, char **argv);
+// false = out of memory, here and below. Reads the --benchmark_* flags; *unknown: the first one that it does not know, or NULL.
+bool gbench_init(int argc, char **argv, const char **unknown);
 
-void gbench_add(const char *name, int repetitions, gbench_measure measure, void *context);
+bool gbench_add(const char *name, int repetitions, gbench_measure measure, void *context);
 
-// Runs (or lists) what the filter lets through. Returns how many names matched. own_display: rows go to report only; otherwise
-// Google Benchmark prints as its flags say, too.
+// Runs (or lists) what the filter lets through. Returns how many names matched, -1 if out of memory. own_display: rows go to
+// report only; otherwise Google Benchmark prints as its flags say, too.
 int gbench_run_all(gbench_report report, void *user, bool own_display);
 
 #ifdef __cplusplus

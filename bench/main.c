@@ -2,6 +2,7 @@
 //
 // The verb table.
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -146,7 +147,15 @@ static exit_code check_environment(void) {
   return EXIT_OK;
 }
 
+// For the small pieces that JSON is made of: nothing has been written when one of them fails.
+static void *must_allocate(size_t bytes) {
+  void *p = malloc(bytes);
+  if (!p) exit(fail(EXIT_SYSTEM, "out of memory for %zu bytes of the report", bytes));
+  return p;
+}
+
 int main(int argc, char **argv) {
+  cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = must_allocate, .free_fn = free});
   static options o = {.hot = true, .min_time = 0.4, .repetitions = 1, .seed = 1, .accuracy = ACCURACY_DEFAULT, .streams = 1};
   o.argc = argc;
   o.argv = argv;

@@ -322,7 +322,9 @@ report *report_open(const options *o, size_t name_width, exit_code *code) {
     r->o = o;
     r->width = name_width;
     r->rows = cJSON_CreateArray();
-    for (int i = 0; i <= FORMAT_CSV; i++) r->stream[i] = open_memstream(&r->text[i], &r->length[i]);
+    bool streams = true;
+    for (int i = 0; i <= FORMAT_CSV; i++) streams &= (r->stream[i] = open_memstream(&r->text[i], &r->length[i])) != NULL;
+    if (!streams) cJSON_Delete(r->rows), r->rows = NULL;
   }
   *code = r && r->rows ? EXIT_OK : fail(EXIT_SYSTEM, "out of memory for the report");
   return *code == EXIT_OK ? r : NULL;

@@ -44,7 +44,8 @@ exit_code session_create(const options *o, session **out) {
   if (code != EXIT_OK) return code;
   char *argv[STRINGS_MAX + 2] = {(char *)"backbench"};
   for (int i = 0; i < o->benchmark.count; i++) argv[i + 1] = (char *)(uintptr_t)o->benchmark.at[i];
-  const char *unknown = gbench_init(o->benchmark.count + 1, argv);
+  const char *unknown;
+  if (!gbench_init(o->benchmark.count + 1, argv, &unknown)) return fail(EXIT_SYSTEM, "out of memory");
   if (unknown) return fail(EXIT_USAGE, "%s: not a flag of Google Benchmark, or its value is wrong", unknown);
   for (int i = 0; i < o->outs.count; i++)
     if ((code = report_probe_file(o->outs.at[i])) != EXIT_OK) return code;
@@ -186,7 +187,8 @@ exit_code session_run(session *s) {
   for (size_t i = 0; i < s->families; i++) {
     const size_t n = strlen(s->family[i]->name);
     if (n > width) width = n;
-    gbench_add(s->family[i]->name, o->repetitions, measure, s->family[i]);
+    if (!gbench_add(s->family[i]->name, o->repetitions, measure, s->family[i]))
+      return fail(EXIT_SYSTEM, "out of memory for the rows");
   }
   const bool list = has_flag(o, "--benchmark_list_tests"), own = !has_flag(o, "--benchmark_format");
   cJSON *context = NULL;
@@ -197,7 +199,8 @@ exit_code session_run(session *s) {
     if (code != EXIT_OK) return cJSON_Delete(context), code;
   }
   const int matched = gbench_run_all(reported, s, own);
-  if (list) return matched ? EXIT_OK : EXIT_USAGE;
+  if (matched < 0 && s->code == EXIT_OK) s->code = fail(EXIT_SYSTEM, "out of memory");
+  if (list) return matched > 0 ? EXIT_OK : matched < 0 ? EXIT_SYSTEM : EXIT_USAGE;
   if (!matched) s->code = fail(EXIT_USAGE, "--benchmark_filter: matches none of the rows");
   context_add_peaks(context, &s->peaks);
   const bool complete = !interrupted() && s->code == EXIT_OK;
