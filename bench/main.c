@@ -101,7 +101,7 @@ void progress(size_t done, size_t total, const char *what) {
   static bool line;
   if (!isatty(STDERR_FILENO)) return;
   const double t = now_ns();
-  if (!start) start = t;
+  if (start == 0) start = t;
   if (!total) {
     if (line) fputs("\r\033[K", stderr);
     line = false;
@@ -150,11 +150,11 @@ static exit_code check_environment(void) {
 // For the small pieces that JSON is made of: nothing has been written when one of them fails.
 static void *must_allocate(size_t bytes) {
   void *p = malloc(bytes);
-  if (!p) exit(fail(EXIT_SYSTEM, "out of memory for %zu bytes of the report", bytes));
+  if (!p) exit((int)fail(EXIT_SYSTEM, "out of memory for %zu bytes of the report", bytes));
   return p;
 }
 
-int main(int argc, char **argv) {
+static exit_code run_program(int argc, char **argv) {
   cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = must_allocate, .free_fn = free});
   static options o = {.hot = true, .min_time = 0.4, .repetitions = 1, .seed = 1, .accuracy = ACCURACY_DEFAULT, .streams = 1};
   o.argc = argc;
@@ -189,3 +189,5 @@ int main(int argc, char **argv) {
   if ((fflush(stdout) || ferror(stdout)) && code == EXIT_OK) code = fail(EXIT_SYSTEM, "stdout: %s", strerror(errno));
   return code;
 }
+
+int main(int argc, char **argv) { return (int)run_program(argc, argv); }
