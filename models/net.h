@@ -89,8 +89,9 @@ void bb_program_replace(bb_program *p, int from_oper, int value,
                         int by);                              // in all reads from operation from_oper on, and outputs
 bb_view bb_program_any_view(const bb_program *p, int value);  // dense, channels in order; before layout
 bb_task bb_program_task(const bb_program *p, const bb_oper *oper, bool laid_out);
-// Has the operation as it stands a kernel of this level, before layout?
+// Has the operation a kernel of this level, before layout? The input may be copied for it; as it is: it may not.
 bool bb_program_can(const bb_program *p, const bb_oper *oper);
+bool bb_program_can_as_is(const bb_program *p, const bb_oper *oper);
 // The kernel for it once it is laid out, the algorithm asked for preferred; NULL if there is none.
 const bb_kernel *bb_program_kernel(const bb_program *p, const bb_oper *oper, bb_plan_options *options);
 

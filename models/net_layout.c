@@ -232,7 +232,8 @@ static bb_status settle_input(layout *l) {
     const bb_oper *o = &p->oper[i];
     if (!bb_oper_reads(o, 0) || (o->kind == BB_OPER_PLAN && o->problem.op == BB_OP_COPY)) continue;
     if (o->kind == BB_OPER_PLAN && p->block == 1) continue;
-    if (o->kind == BB_OPER_PLAN && o->problem.op == BB_OP_CONV && o->x == 0 && o->x2 != 0 && bb_program_can(p, o)) continue;
+    if (o->kind == BB_OPER_PLAN && o->problem.op == BB_OP_CONV && o->x == 0 && o->x2 != 0 && bb_program_can_as_is(p, o))
+      continue;
     const int copy = bb_program_copy(p, i, 0);
     if (copy == BB_NONE) return BB_NO_MEMORY;
     bb_oper *reader = &p->oper[i + 1];

@@ -128,8 +128,7 @@ void bb_program_replace(bb_program *p, int from_oper, int value, int by) {
 
 bb_view bb_program_any_view(const bb_program *p, int value) {
   const bb_value *v = &p->value[value];
-  const bb_map *map = bb_map_identity(v->C, value == 0 || v->nchw ? 1 : p->block);
-  return map ? bb_view_dense(v->N, v->C, v->H, v->W, map) : (bb_view){0};
+  return bb_view_dense(v->N, v->C, v->H, v->W, bb_map_identity(v->C, value == 0 || v->nchw ? 1 : p->block));
 }
 
 bb_task bb_program_task(const bb_program *p, const bb_oper *o, bool laid_out) {
@@ -144,13 +143,26 @@ bb_task bb_program_task(const bb_program *p, const bb_oper *o, bool laid_out) {
   return task;
 }
 
-bool bb_program_can(const bb_program *p, const bb_oper *o) {
-  const bb_task task = bb_program_task(p, o, false);
-  if (!task.x.map || !task.y.map || bb_task_validate(&task, NULL)) return false;
+static bool has_kernel(const bb_program *p, const bb_task *task) {
+  if (bb_task_validate(task, NULL)) return false;
   bb_plan_options options = p->options;
   options.alg = BB_ALG_AUTO;
-  const bb_kernel *kernel = bb_kernel_choose(&task, &options, NULL);
+  const bb_kernel *kernel = bb_kernel_choose(task, &options, NULL);
   return kernel && (kernel->isa != BB_ISA_GENERIC || p->block == 1);
+}
+
+bool bb_program_can_as_is(const bb_program *p, const bb_oper *o) {
+  const bb_task task = bb_program_task(p, o, false);
+  return has_kernel(p, &task);
+}
+
+bool bb_program_can(const bb_program *p, const bb_oper *o) {
+  bb_task task = bb_program_task(p, o, false);
+  if (has_kernel(p, &task)) return true;
+  if (o->x != 0) return false;
+  const bb_value *in = &p->value[0];
+  task.x = bb_view_dense(in->N, in->C, in->H, in->W, bb_map_identity(in->C, p->block));
+  return has_kernel(p, &task);
 }
 
 const bb_kernel *bb_program_kernel(const bb_program *p, const bb_oper *o, bb_plan_options *options) {
@@ -286,6 +298,10 @@ bb_status bb_program_create(const bb_graph *graph, const bb_params *params, cons
   status = BB_OK;
   for (int i = 0; i < graph->nodes && !status; i++) status = lower(p, params, of_tensor, i);
   for (int i = 0; i < graph->outputs && !status; i++) p->output[i] = of_tensor[graph->output[i]];
+  // The maps that bb_program_any_view will ask for exist from here on: questions cannot fail.
+  for (int v = 0; v < p->values && !status; v++) {
+    if (!bb_map_identity(p->value[v].C, 1) || !bb_map_identity(p->value[v].C, p->block)) status = BB_NO_MEMORY;
+  }
 done:
   free(of_tensor);
   if (status) bb_program_destroy(p);
