@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// First layer of a network: a few input channels in plain NCHW, output in channel blocks. Include the ISA's vec.h first, then
-// tell stem_most() how many pixels a register tile of nr blocks holds.
+// First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
+// vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), VECTOR_CYCLES and stem_tap():
+// sum[i][j] += x[i] * w[j].
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
 // rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
@@ -46,9 +47,25 @@ BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
   return s;
 }
 
-BB_INLINE void stem_copy(const float *x, float *out, int n, int stride, float scale, float shift, float low) {
+// The first `left` of VL pixels, `step` apart.
+BB_INLINE vf stem_pixels(const float *x, int step, int left, vi even) {
+  if (step == 1) return left < VL ? vload_n(x, left) : vload(x);
+  // The neighbour of the last pixel may not be there to be read.
+  const int n = 2 * bb_min(left, VL) - 1;
+  return vperm2(vload_n(x, bb_min(n, VL)), vload_n(x + VL, bb_max(n - VL, 0)), even);
+}
+
+BB_INLINE void stem_copy(const float *x, float *out, int n, int step, vf scale, vf shift, vf low) {
+  int lanes[VL];
+  for (int l = 0; l < VL; l++) lanes[l] = 2 * l;
+  const vi even = vloadi(lanes);
+  for (int i = 0; i < n; i += VL)
+    vstore_n(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, n - i, even), scale, shift)), bb_min(n - i, VL));
+}
+
+static void stem_copy_any(const float *x, float *out, int n, int step, float scale, float shift, float low) {
   for (int i = 0; i < n; i++) {
-    const float v = x[(ptrdiff_t)i * stride] * scale + shift;
+    const float v = __builtin_fmaf(x[(ptrdiff_t)i * step], scale, shift);
     out[i] = low > v ? low : v;  // lets a NaN through
   }
 }
@@ -66,11 +83,11 @@ static void stem_copy_row(const bb_conv *c, const float *x, float *out, int pitc
     const float *from = x + (ptrdiff_t)i0 * c->stride_w - before;
     if (i0 == i1) continue;
     if (c->stride_w == 1)
-      stem_copy(from, out + i0, i1 - i0, 1, scale, shift, low);
+      stem_copy(from, out + i0, i1 - i0, 1, vset1(scale), vset1(shift), vset1(low));
     else if (c->stride_w == 2)
-      stem_copy(from, out + i0, i1 - i0, 2, scale, shift, low);
+      stem_copy(from, out + i0, i1 - i0, 2, vset1(scale), vset1(shift), vset1(low));
     else
-      stem_copy(from, out + i0, i1 - i0, c->stride_w, scale, shift, low);
+      stem_copy_any(from, out + i0, i1 - i0, c->stride_w, scale, shift, low);
   }
 }
 
@@ -118,16 +135,10 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
   }
   const float *w = to->w;
   for (int t = 0; t < to->taps; t++, w += nr * VL) {
-    const float *xt = x + to->offset[t];
     vf ws[4];
     BB_UNROLL
     for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
-    BB_UNROLL
-    for (int i = 0; i < mr; i++) {
-      const vf v = vbcast(xt + i);
-      BB_UNROLL
-      for (int j = 0; j < nr; j++) sum[i][j] = vfma(v, ws[j], sum[i][j]);
-    }
+    stem_tap(x + to->offset[t], ws, sum, mr, nr);
   }
   if (to->x2) {
     BB_UNROLL
@@ -188,7 +199,7 @@ static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
       stem_row_of(x, to, Q, 3);
       break;
     default:
-      stem_row_of(x, to, Q, 4);
+      if (STEM_NR == 4) stem_row_of(x, to, Q, 4);
   }
 }
 
