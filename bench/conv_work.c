@@ -34,6 +34,8 @@ const bb_kernel *conv_choose(bb_task *task, const bb_plan_options *po, bb_config
     const bb_kernel *layout = bb_kernel_at(i);
     if (layout->op != BB_OP_CONV || !bb_isa_within(layout->isa, po->isa) || !bb_isa_runs(layout->isa)) continue;
     if (best && !bb_isa_within(best->isa, layout->isa)) break;  // a weaker level: only if no stronger one can
+    // A first layer reads the image as it comes: in another layout it would owe a reorder that its own time does not show.
+    if (best && best_task.x.block == 1 && layout->x_block != 1) continue;
     bb_task t = *task;
     bb_config c;
     if (bb_task_views(&t, layout->x_block, layout->y_block) != BB_OK) continue;
