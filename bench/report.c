@@ -145,11 +145,18 @@ static void csv_field(FILE *f, const char *text) {
   fputc('"', f);
 }
 
+void report_number(FILE *f, double x) {
+  char text[32];
+  snprintf(text, sizeof text, "%.15g", x);
+  if (strtod(text, NULL) != x) snprintf(text, sizeof text, "%.17g", x);
+  fputs(text, f);
+}
+
 static void csv_value(FILE *f, const cJSON *v) {
   if (cJSON_IsString(v))
     csv_field(f, v->valuestring);
   else if (cJSON_IsNumber(v))
-    fprintf(f, "%.10g", v->valuedouble);
+    report_number(f, v->valuedouble);
   else if (cJSON_IsBool(v))
     fputs(cJSON_IsTrue(v) ? "true" : "false", f);
 }
@@ -331,6 +338,9 @@ report *report_open(const options *o, size_t name_width, exit_code *code) {
 }
 
 static void remember(report *r, const row *w) {
+  r->failed += w->state == ROW_FAILED;
+  r->skipped += w->state == ROW_SKIPPED;
+  r->disturbed += w->disturbed;
   if (r->pcts + 1 > r->room) {
     const size_t room = 2 * r->room + 64;
     double *pct = realloc(r->pct, room * sizeof *pct);
@@ -340,9 +350,6 @@ static void remember(report *r, const row *w) {
     if (!pct || !ratio) return;
     r->room = room;
   }
-  r->failed += w->state == ROW_FAILED;
-  r->skipped += w->state == ROW_SKIPPED;
-  r->disturbed += w->disturbed;
   if (w->state == ROW_DONE && strncmp(w->kernel, "peer:", 5)) r->pct[r->pcts++] = w->pct_peak;
   if (w->state == ROW_DONE && *w->peer) r->ratio[r->ratios++] = w->peer_ratio;
 }

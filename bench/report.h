@@ -28,6 +28,8 @@ exit_code report_write_file(const char *path, const char *text);
 struct cJSON *report_row_json(const row *w);
 // "1.23 ms"
 void report_time(double ns, char text[24]);
+// With as many digits as it takes to read the same number again.
+void report_number(FILE *f, double x);
 
 // Prints a JSON value in one of the formats that lists use (text is the caller's own).
 void report_print_json(struct cJSON *value);

@@ -90,19 +90,25 @@ static void unique_name(const session *s, const char *name, char out[256]) {
   }
 }
 
-exit_code session_add(session *s, const char *name, session_measure measure, void *context, void (*release)(void *)) {
-  if (s->filtered && regexec(&s->filter, name, 0, NULL, 0)) {
-    if (release) release(context);
-    return EXIT_OK;
-  }
+bool session_wants(const session *s, const char *name) { return !s->filtered || !regexec(&s->filter, name, 0, NULL, 0); }
+
+static family *new_family(session *s) {
   if (s->families == s->room) {
     family **more = realloc(s->family, (2 * s->room + 64) * sizeof *more);
-    if (!more) return fail(EXIT_SYSTEM, "out of memory for %zu rows", s->families);
+    if (!more) return NULL;
     s->family = more;
     s->room = 2 * s->room + 64;
   }
-  family *f = calloc(1, sizeof *f);
-  if (!f) return fail(EXIT_SYSTEM, "out of memory for %zu rows", s->families);
+  return calloc(1, sizeof(family));
+}
+
+exit_code session_add(session *s, const char *name, session_measure measure, void *context, void (*release)(void *)) {
+  const bool wanted = session_wants(s, name);
+  family *f = wanted ? new_family(s) : NULL;
+  if (!f) {
+    if (release) release(context);
+    return wanted ? fail(EXIT_SYSTEM, "out of memory for %zu rows", s->families) : EXIT_OK;
+  }
   *f = (family){.session = s, .measure = measure, .context = context, .release = release};
   unique_name(s, name, f->name);
   s->family[s->families++] = f;

@@ -18,7 +18,9 @@ exit_code session_create(const options *o, session **s);
 void session_destroy(session *s);
 const options *session_options(const session *s);
 
-// Registers a row; release, if not NULL, frees the context in the end. Names that --filter does not match are left out.
+// Does --filter let this name through?
+bool session_wants(const session *s, const char *name);
+// Registers a row; release, if not NULL, frees the context: in the end, or at once if the row is not wanted or memory is short.
 exit_code session_add(session *s, const char *name, session_measure measure, void *context, void (*release)(void *));
 // A row that says why it is none.
 exit_code session_add_skipped(session *s, const char *name, const char *why);

@@ -165,7 +165,7 @@ static void print_value(const cJSON *v) {
   if (cJSON_IsString(v))
     fputs(v->valuestring, stdout);
   else if (cJSON_IsNumber(v))
-    printf("%.10g", v->valuedouble);
+    report_number(stdout, v->valuedouble);
   else if (cJSON_IsBool(v))
     fputs(cJSON_IsTrue(v) ? "yes" : "no", stdout);
   const cJSON *item;
