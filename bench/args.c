@@ -219,13 +219,6 @@ static bool set_data(options *o, const char *value, bb_error *error) {
   return i >= 0;
 }
 
-static bool set_accuracy(options *o, const char *value, bb_error *error) {
-  static const char *const name[] = {"strict", "default", "fast"};
-  const int i = choose(value, name, 3, error);
-  if (i >= 0) o->accuracy = (accuracy)i;
-  return i >= 0;
-}
-
 static bool set_phases(options *o, const char *value, bb_error *error) { return (void)value, (void)error, o->phases = true; }
 static bool set_samples(options *o, const char *value, bb_error *error) { return (void)value, (void)error, o->samples = true; }
 static bool set_no_check(options *o, const char *value, bb_error *error) {
@@ -338,7 +331,6 @@ static const flag flags[] = {
     {"--isa", "LIST", ALL & ~(MACHINE), set_isa, "generic, avx2, avx512, neon: a cap; each name of the list is one run [the best here]"},
     {"--impl", "REGEX", CONV | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
     {"--alg", "NAME", CONV | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
-    {"--accuracy", "LEVEL", CONV | MODEL | EXPLAIN | RUN, set_accuracy, "strict: direct only; default: F(2) and F(4) too; fast: F(6) too [default]"},
     {"--threads", "LIST", ALL & ~(MACHINE | LIST), set_threads, "1,2,4-8: each is one run [1]"},
     {"--cpus", "LIST", TIMED | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
     {"--mb", "LIST", QUICK | CONV | MODEL | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},
@@ -413,6 +405,16 @@ exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *hel
                 v->usage);
   o->threads_given = o->threads.count > 0;
   if (!o->threads_given) o->threads = (int_list){.count = 1, .at = {1}};
+  return EXIT_OK;
+}
+
+exit_code args_single(const options *o, const char *who) {
+  const struct {
+    const char *flag;
+    int values;
+  } list[] = {{"--isa", o->isas.count}, {"--threads", o->threads.count}, {"--mb", o->mb.count}, {"--cache", o->hot + o->cold}};
+  for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+    if (list[i].values > 1) return fail(EXIT_USAGE, "%s takes one value of %s, not a list", who, list[i].flag);
   return EXIT_OK;
 }
 

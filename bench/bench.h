@@ -35,7 +35,6 @@ typedef struct string_list {
 } string_list;
 
 typedef enum data_kind { DATA_NORMAL, DATA_INT, DATA_ZEROS, DATA_DENORMAL } data_kind;
-typedef enum accuracy { ACCURACY_STRICT, ACCURACY_DEFAULT, ACCURACY_FAST } accuracy;
 typedef enum format { FORMAT_TEXT, FORMAT_MD, FORMAT_JSON, FORMAT_CSV } format;
 
 typedef struct options {
@@ -51,7 +50,6 @@ typedef struct options {
   double max_noise;  // per cent; 0 = do not care
   uint64_t seed;
   data_kind data;
-  accuracy accuracy;
   bool phases, samples, no_check;
   string_list peers;
   format format;

@@ -93,7 +93,8 @@ static exit_code add_batch(case_list *list, const char *path, int depth) {
     code = case_parse(text, where, &c);
     if (code == EXIT_OK) code = case_add(list, &c);
   }
-  if (code == EXIT_OK && ferror(f)) code = fail(EXIT_SYSTEM, "--batch %s: cannot be read: %s", path, strerror(errno));
+  if (code == EXIT_OK && ferror(f))
+    code = fail(errno == EISDIR ? EXIT_USAGE : EXIT_SYSTEM, "--batch %s: cannot be read: %s", path, strerror(errno));
   fclose(f);
   if (code == EXIT_OK && !depth && list->count == before) code = fail(EXIT_USAGE, "--batch %s: contains no problem", path);
   return code;
@@ -258,14 +259,6 @@ static exit_code prepare_data(conv_run *u, const options *o, const group *g) {
   u->data = NULL;
   u->group = g;
   bb_error error = {{0}};
-  // Asked for more than there is, the system would not refuse but kill: data in logical order, in the layout, and in double.
-  const bb_conv *c = &g->c.task.problem.conv;
-  const double x = (double)c->N * c->C * c->H * c->W, y = (double)c->N * c->K * c->P * c->Q,
-               w = (double)c->K * (c->C / c->G) * c->R * c->S;
-  const double needed = 4 * (2 * x + 3 * y + 3 * w) + 16 * (x + y), there = memory_available();
-  if (there > 0 && needed > there)
-    return fail(EXIT_SYSTEM, "out of memory: the data of %s takes %.1f GiB, %.1f are there", g->c.id, needed / 1073741824,
-                there / 1073741824);
   const bb_status status = conv_data(o, &g->c.task, !o->no_check, &u->data, &error);
   return status == BB_OK ? EXIT_OK : fail_status(status, &error);
 }
@@ -395,22 +388,15 @@ typedef struct picker {
   regex_t name;
 } picker;
 
-static bool strict(const options *o, const bb_kernel *k) {
-  return o->accuracy == ACCURACY_STRICT ? k->alg == BB_ALG_DIRECT : o->accuracy == ACCURACY_FAST || k->alg != BB_ALG_WINO63;
-}
-
 // The i-th kernel for a task, or NULL. Sets the task's views.
 static const bb_kernel *pick(const picker *p, bb_task *task, bb_isa isa, int threads, bool cold, size_t i, bb_config *config) {
-  const bb_plan_options po = {.isa = isa,
-                              .alg = p->o->accuracy == ACCURACY_STRICT && p->o->alg == BB_ALG_AUTO ? BB_ALG_DIRECT : p->o->alg,
-                              .threads = threads,
-                              .cold = cold};
+  const bb_plan_options po = {.isa = isa, .alg = p->o->alg, .threads = threads, .cold = cold};
   if (!p->by_name) return i ? NULL : conv_choose(task, &po, config);
   for (size_t k = 0; k < bb_kernel_count(); k++) {
     const bb_kernel *kernel = bb_kernel_at(k);
     if (kernel->op != BB_OP_CONV || !bb_isa_within(kernel->isa, isa) || !bb_isa_runs(kernel->isa)) continue;
     if (po.alg != BB_ALG_AUTO && kernel->alg != po.alg) continue;
-    if (!strict(p->o, kernel) || regexec(&p->name, kernel->name, 0, NULL, 0)) continue;
+    if (regexec(&p->name, kernel->name, 0, NULL, 0)) continue;
     bb_task t = *task;
     if (bb_task_views(&t, kernel->x_block, kernel->y_block) != BB_OK) continue;
     bb_plan_options one = po;
@@ -460,8 +446,8 @@ static exit_code add_rows(session *s, conv_run *u, const picker *p, const group 
     c->task = task;
     c->config = config;
     c->fixed = true;
-    if (!ours) ours = c;
     name_row(name, g, kernel->name, threads, cold);
+    if (!ours && session_wants(s, name)) ours = c;
     code = session_add(s, name, measure_row, c, release_row);
     ++*rows;
   }
@@ -469,10 +455,10 @@ static exit_code add_rows(session *s, conv_run *u, const picker *p, const group 
     conv_row *c = new_row(u, g, isa, threads, cold);
     if (!c) return fail(EXIT_SYSTEM, "out of memory for the rows");
     c->peer = peer_find(o->peers.at[i]);
-    ours->with[ours->withs++] = c;
     char kernel[40];
     snprintf(kernel, sizeof kernel, "peer:%s", c->peer->name);
     name_row(name, g, kernel, threads, cold);
+    if (ours && session_wants(s, name)) ours->with[ours->withs++] = c;
     code = session_add(s, name, measure_row, c, release_row);
   }
   return code;

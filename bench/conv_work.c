@@ -11,6 +11,19 @@ static const double sample_above = 0.5e9;
 enum { SAMPLES = 4000 };
 
 bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_data **data, bb_error *error) {
+  *data = NULL;
+  char text[200];
+  bb_task_print(task, text, sizeof text);
+  // Asked for more than there is, the system would not refuse but kill: data in logical order, in the layout, and in double.
+  const bb_conv *c = &task->problem.conv;
+  const double x = (double)c->N * c->C * c->H * c->W, y = (double)c->N * c->K * c->P * c->Q,
+               w = (double)c->K * (c->C / c->G) * c->R * c->S;
+  const double needed = 4 * (2 * x + 3 * y + 3 * w) + 16 * (x + y), there = memory_available();
+  if (there > 0 && needed > there) {
+    snprintf(error->text, sizeof error->text, "out of memory: the data of %s takes %.1f GiB, %.1f are there", text,
+             needed / 1073741824, there / 1073741824);
+    return BB_NO_MEMORY;
+  }
   static const bb_fill fill[] = {[DATA_NORMAL] = BB_FILL_NORMAL,
                                  [DATA_INT] = BB_FILL_INT,
                                  [DATA_ZEROS] = BB_FILL_ZERO,
@@ -18,11 +31,7 @@ bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_da
   const bool sample = bb_conv_flops(&task->problem.conv) / 2 > sample_above && !task->epilogue.gap;
   const bb_ref_options ro = {.fill = fill[o->data], .seed = o->seed, .samples = !check ? 1 : sample ? SAMPLES : 0};
   const bb_status status = bb_ref_data_create(&task->problem, &task->prologue, &task->epilogue, &ro, data);
-  if (status != BB_OK) {
-    char text[200];
-    bb_task_print(task, text, sizeof text);
-    snprintf(error->text, sizeof error->text, "out of memory for the data of %s", text);
-  }
+  if (status != BB_OK) snprintf(error->text, sizeof error->text, "out of memory for the data of %s", text);
   return status;
 }
 

@@ -58,6 +58,12 @@ exit_code image_load(const char *path, int H, int W, float *x) {
   fclose(file);
   if (!pixel) return fail(EXIT_USAGE, "--image %s: is no picture that can be decoded: %s", path, stbi_failure_reason());
 
+  // A strip would be enlarged without bound, for a crop that shows a hundredth of it.
+  enum { LONGEST = 100 };
+  if (w / LONGEST >= h || h / LONGEST >= w) {
+    stbi_image_free(pixel);
+    return fail(EXIT_USAGE, "--image %s: %d x %d pixels, at most %d times as long as wide expected", path, w, h, LONGEST);
+  }
   const double shorter = (double)(H > W ? H : W) * 256 / 224, scale = shorter / (h < w ? h : w);
   const int h2 = h <= w ? (int)shorter : (int)(h * scale), w2 = w <= h ? (int)shorter : (int)(w * scale);
   const size_t plane = (size_t)h * (size_t)w, rows = (size_t)h * (size_t)w2, done = (size_t)h2 * (size_t)w2;

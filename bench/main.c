@@ -156,7 +156,7 @@ static void *must_allocate(size_t bytes) {
 
 static exit_code run_program(int argc, char **argv) {
   cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = must_allocate, .free_fn = free});
-  static options o = {.hot = true, .min_time = 0.4, .repetitions = 1, .seed = 1, .accuracy = ACCURACY_DEFAULT, .streams = 1};
+  static options o = {.hot = true, .min_time = 0.4, .repetitions = 1, .seed = 1, .streams = 1};
   o.argc = argc;
   o.argv = argv;
   const verb *v = &verbs[0];

@@ -97,7 +97,9 @@ static void compare(const backbone *b, const bb_stream *stream, int image, const
       norm += ref[k] * ref[k];
       if (!(fabs(d) <= most)) most = fabs(d);  // a NaN stays
     }
-    const double l2 = sqrt(difference / norm), max_rms = most / sqrt(norm / (double)n);
+    // Nothing but zeros is right if nothing but zeros is expected.
+    const double l2 = difference > 0 ? sqrt(difference / norm) : difference;
+    const double max_rms = most > 0 ? most / sqrt(norm / (double)n) : most;
     if (!(l2 <= r->err_l2)) r->err_l2 = l2;
     if (!(max_rms <= r->err_max_rms)) r->err_max_rms = max_rms;
   }
@@ -402,13 +404,19 @@ static bb_status load_model(const options *o, backbone *b, const model_row *m, c
     status = o->weights ? bb_params_load(b->one, o->weights, &b->params, error)
                         : bb_params_synthetic(b->one, o->seed, &b->params, error);
   if (status == BB_OK) status = bb_graph_create(b->model, m->mb, 0, 0, &l->graph, error);
-  const bb_net_options no = {.isa = m->isa,
-                             .alg = o->accuracy == ACCURACY_STRICT && o->alg == BB_ALG_AUTO ? BB_ALG_DIRECT : o->alg,
-                             .threads = m->threads,
-                             .passes = o->passes,
-                             .cold = true};
+  const bb_net_options no = {.isa = m->isa, .alg = o->alg, .threads = m->threads, .passes = o->passes, .cold = true};
   if (status == BB_OK) status = bb_net_create(l->graph, b->params, &no, &l->net, error);
   if (status != BB_OK) return status;
+  // Asked for more than there is, the system would not refuse but kill.
+  const bb_net_bytes bytes = bb_net_memory(l->net);
+  const double needed =
+      (double)image_floats(b->model) * m->mb * sizeof *l->input + ((double)bytes.arena + (double)bytes.workspace) * o->streams;
+  const double there = memory_available();
+  if (there > 0 && needed > there) {
+    snprintf(error->text, sizeof error->text, "out of memory: activations of %.1f GiB, %.1f are there", needed / 1073741824,
+             there / 1073741824);
+    return BB_NO_MEMORY;
+  }
   l->input = xalloc(image_floats(b->model) * (size_t)m->mb * sizeof *l->input);
   if (!l->input) return BB_NO_MEMORY;
   fill_input(b->model, m->mb, o->seed, l->input);
@@ -540,12 +548,24 @@ static exit_code check_input(const options *o, backbone *b) {
   return status == BB_OK ? EXIT_OK : fail(status == BB_NO_MEMORY ? EXIT_SYSTEM : EXIT_USAGE, "%s", error.text);
 }
 
+exit_code model_check_alg(const options *o, const bb_isa *isa, int isas) {
+  bool any = o->alg == BB_ALG_AUTO;
+  for (size_t i = 0; i < bb_kernel_count() && !any; i++) {
+    const bb_kernel *k = bb_kernel_at(i);
+    for (int a = 0; a < isas; a++) any |= k->op == BB_OP_CONV && k->alg == o->alg && bb_isa_within(k->isa, isa[a]);
+  }
+  if (any) return EXIT_OK;
+  return fail(EXIT_USAGE, "--alg %s: no kernel that can run here is of it; \"backbench list kernels\" shows those that exist",
+              bb_alg_name(o->alg));
+}
+
 exit_code model_rows(session *s, const options *o, const char *name, model_run **u) {
   const bb_model *model = bb_model_find(name);
   if (!model) return fail(EXIT_USAGE, "unknown model \"%.80s\"; \"backbench list models\" shows the names", name);
   bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
   int isas, missings;
   exit_code code = isas_asked(o, isa, &isas, missing, &missings);
+  if (code == EXIT_OK) code = model_check_alg(o, isa, isas);
   if (code != EXIT_OK) return code;
   if (!*u) *u = calloc(1, sizeof **u);
   backbone *b = *u ? calloc(1, sizeof *b) : NULL;

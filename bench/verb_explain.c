@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "args.h"
 #include "conv.h"
 #include "conv_work.h"
 #include "report.h"
@@ -215,7 +216,8 @@ static exit_code explain(const options *o, const conv_case *given) {
 
 exit_code verb_explain(const options *o) {
   case_list list = {0};
-  exit_code code = team_check(o);
+  exit_code code = args_single(o, "explain");
+  if (code == EXIT_OK) code = team_check(o);
   if (code == EXIT_OK) code = case_add_args(&list, o);
   if (code == EXIT_OK && list.count > 1) code = fail(EXIT_USAGE, "explain takes one problem");
   if (code == EXIT_OK) code = explain(o, &list.at[0]);

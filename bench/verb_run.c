@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 
 #include "../models/models.h"
+#include "args.h"
 #include "image.h"
+#include "model.h"
 #include "team.h"
 
 // Input as N x C x H x W in npy->data, from whichever file was given.
@@ -94,10 +96,7 @@ static exit_code infer(job *j) {
     status = bb_reference_run(j->graph, j->params, j->npy.data, false, j->team.pool, &j->reference, &error);
     return status == BB_OK ? EXIT_OK : fail_status(status, &error);
   }
-  const bb_net_options no = {.isa = isa[0],
-                             .alg = o->accuracy == ACCURACY_STRICT && o->alg == BB_ALG_AUTO ? BB_ALG_DIRECT : o->alg,
-                             .threads = j->team.threads,
-                             .passes = o->passes};
+  const bb_net_options no = {.isa = isa[0], .alg = o->alg, .threads = j->team.threads, .passes = o->passes};
   status = bb_net_create(j->graph, j->params, &no, &j->net, &error);
   if (status == BB_OK) status = bb_stream_create(j->net, j->team.threads, &j->stream, &error);
   if (status != BB_OK) return fail_status(status, &error);
@@ -133,6 +132,12 @@ static exit_code hand_out(const job *j) {
 static exit_code check_usage(const options *o, const bb_model *m) {
   if (!m) return fail(EXIT_USAGE, "unknown model \"%.80s\"; \"backbench list models\" shows the names", o->args.at[0]);
   if (!o->input == !o->image) return fail(EXIT_USAGE, "run needs one of --input X.npy and --image F");
+  exit_code code = args_single(o, "run");
+  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
+  int isas, missings;
+  if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
+  if (code == EXIT_OK) code = model_check_alg(o, isa, isas);
+  if (code != EXIT_OK) return code;
   if (o->output && mkdir(o->output, 0777) && errno != EEXIST)
     return fail(EXIT_USAGE, "--output %s: cannot be made: %s", o->output, strerror(errno));
   struct stat info;

@@ -275,14 +275,16 @@ static exit_code test_models(tester *t) {
   exit_code code = EXIT_OK;
   for (int n = 0; n < o->threads.count && code == EXIT_OK; n++) {
     code = team_create(o, o->threads.at[n], &t->team);
-    for (size_t i = 0; i < bb_model_count() && code == EXIT_OK; i++) {
+    const size_t batches = (size_t)(o->mb.count ? o->mb.count : 1), count = bb_model_count() * batches;
+    for (size_t k = 0; k < count && code == EXIT_OK; k++) {
       char name[128];
-      const int mb = o->mb.count ? o->mb.at[0] : 1;
+      const size_t i = k / batches;
+      const int mb = o->mb.count ? o->mb.at[k % batches] : 1;
       snprintf(name, sizeof name, "model/%s/%s/t%d/mb%d", bb_model_at(i)->name, bb_isa_name(t->cap), t->team.threads, mb);
       if (t->filtered && regexec(&t->filter, name, 0, NULL, 0)) continue;
       if (interrupted()) code = EXIT_INTERRUPTED;
       if (code != EXIT_OK) break;
-      progress(i, bb_model_count(), name);
+      progress(k, count, name);
       row r;
       row_init(&r);
       code = model_test(o, bb_model_at(i), &t->team, t->cap, mb, &r);

@@ -68,7 +68,7 @@ class Help(Cli):
     def test_flags_of_the_contract(self):
         text = self.ok("conv", "--help")
         for flag in ["isa", "impl", "alg", "threads", "cpus", "mb", "cache", "min-time", "repetitions", "max-noise", "seed", "data",
-                     "filter", "accuracy", "phases", "samples", "no-check", "peer", "format", "out", "note", "suite", "model",
+                     "filter", "phases", "samples", "no-check", "peer", "format", "out", "note", "suite", "model",
                      "batch", "full"]:
             self.assertIn(f"--{flag} ", text)
 
@@ -91,6 +91,7 @@ class Usage(Cli):
         self.refused("conv")
         self.refused("model")
         self.refused("conv", SMALL, "--threads")
+        self.refused("conv", SMALL, "--accuracy", "fast", says="--accuracy")
 
     def test_values(self):
         for flag, values in {
@@ -100,7 +101,6 @@ class Usage(Cli):
                 "--alg": ["wino", ""],
                 "--cache": ["warm"],
                 "--data": ["random"],
-                "--accuracy": ["loose"],
                 "--format": ["xml"],
                 "--min-time": ["-1", "x", "nan", "inf", "1s"],
                 "--repetitions": ["0", "x"],
@@ -131,6 +131,12 @@ class Usage(Cli):
         self.refused("model", "nonsense", says="nonsense")
         self.refused("run", "nonsense", "--input", "x.npy", says="nonsense")
         self.refused("conv", "--model", "nonsense", says="nonsense")
+        algorithms = {k["algorithm"] for k in json.loads(self.ok("list", "kernels", "--format", "json"))}
+        for alg in {"wino23", "wino43", "wino63"} - algorithms:
+            self.refused("model", "vgg16", "--alg", alg, says=alg)
+            self.refused("run", "vgg16", "--input", "x.npy", "--alg", alg, says=alg)
+        self.refused("explain", SMALL, "--threads", "1,2", says="--threads")
+        self.refused("explain", SMALL, "--cache", "hot,cold", says="--cache")
         self.refused("list", "parameters")
         self.refused("list", "parameters", "--model", "nonsense")
         self.refused("conv", SMALL, "--impl", "nonsense", says="nonsense")
@@ -148,6 +154,7 @@ class Usage(Cli):
             self.refused("conv", SMALL, "--out", f"{d}/dir.json")
             self.assertLess(time.time() - started, 5, "found before measuring")
             self.refused("conv", "--batch", f"{d}/missing", says="missing")
+            self.refused("conv", "--batch", d)
             with open(f"{d}/batch", "w") as f:
                 f.write(f"# comment\n\n{SMALL}\nnonsense\n")
             self.refused("conv", "--batch", f"{d}/batch", says="batch:4")
@@ -265,8 +272,12 @@ class Conv(Cli):
         for data in ["int", "zeros", "denormal"]:
             self.rows("conv", SMALL, "--data", data, *QUICK)
         self.assertGreater(len(self.rows("conv", SMALL, "--impl", "generic|direct", *QUICK)), 1)
-        for level in ["strict", "default", "fast"]:
-            self.rows("conv", SMALL, "--accuracy", level, *QUICK)
+
+    def test_filter_with_peer(self):
+        for name in ["peer:", "/conv_"]:
+            rows = self.rows("conv", SMALL, "--peer", "onednn", "--filter", name, *QUICK)
+            self.assertEqual(len(rows), 1)
+            self.assertIn(name, rows[0]["name"])
 
     def test_no_such_algorithm(self):
         algorithms = {k["algorithm"] for k in json.loads(self.ok("list", "kernels", "--format", "json"))}
