@@ -47,7 +47,8 @@ static void print_top(const float *y, size_t images, size_t classes, size_t top)
   if (top > classes) top = classes;
   for (size_t n = 0; n < images; n++, y += classes) {
     double sum = 0, most = -INFINITY;
-    for (size_t i = 0; i < classes; i++) most = fmax(most, (double)y[i]);
+    for (size_t i = 0; i < classes; i++)
+      if ((double)y[i] > most) most = (double)y[i];
     for (size_t i = 0; i < classes; i++) sum += exp((double)y[i] - most);
     size_t last = classes;  // the one printed before
     for (size_t k = 0; k < top; k++) {
