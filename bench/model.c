@@ -447,6 +447,10 @@ static void describe(const loaded *l, const backbone *b, const model_row *m, row
   }
   r->flops_valid = r->flops_executed = valid * l->f.streams;
   r->flops = all * l->f.streams;
+  // What has to move at least: all weights once, the images in, the outputs out.
+  double values = (double)image_floats(b->model) * m->mb;
+  for (int i = 0; i < l->graph->outputs; i++) values += (double)bb_tensor_count(&l->graph->tensor[l->graph->output[i]]);
+  r->bytes = r->weights_bytes + values * (double)sizeof(float) * l->f.streams;
 }
 
 static exit_code check_all(backbone *b, const model_row *m, loaded *l, const team *t, row *r) {

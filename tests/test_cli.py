@@ -388,7 +388,7 @@ class Models(Cli):
     def test_model(self):
         row, = self.rows("model", "ghostnet_100", *QUICK)
         self.assertRegex(row["name"], r"^model/ghostnet_100/[a-z0-9]+/t1/mb1$")
-        for key in ["images_per_s", "conv_pct_peak", "outside_pct", "time_p99_ns", "err_l2"]:
+        for key in ["images_per_s", "conv_pct_peak", "outside_pct", "time_p99_ns", "err_l2", "bytes", "intensity"]:
             self.assertIn(key, row)
         self.assertLess(row["err_l2"], 1e-5)
 
