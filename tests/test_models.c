@@ -3,7 +3,8 @@
 // The fast executor: against the reference executor and PyTorch's records, on every ISA level, batch, input size and number of
 // threads; what the plans of the networks are; every pass left out; graphs made to annoy.
 //
-// With BB_TEST_FULL set: native sizes and every level everywhere.
+// With BB_TEST_FULL set: native sizes and every level everywhere. BB_TEST_NETS names the networks to test, for where that takes
+// minutes (sanitizers, emulators); graphs made to annoy always run.
 
 #include <math.h>
 #include <setjmp.h>
@@ -487,6 +488,16 @@ static struct CMUnitTest tests[MAX_TESTS];
 static char names[MAX_TESTS][64];
 static size_t count;
 
+// Is the network in BB_TEST_NETS, a list with commas? All are where it is not set.
+static bool wanted(const char *network) {
+  const char *list = getenv("BB_TEST_NETS");
+  if (!list || full) return true;
+  const size_t n = strlen(network);
+  for (const char *at = list; (at = strstr(at, network)); at += n)
+    if ((at == list || at[-1] == ',') && (at[n] == ',' || !at[n])) return true;
+  return false;
+}
+
 static void add(const char *name, const char *subject_name, CMUnitTestFunction fn, const void *state) {
   snprintf(names[count], sizeof names[count], "%s%s%s", subject_name, *subject_name ? ": " : "", name);
   tests[count] = (struct CMUnitTest){.name = names[count], .test_func = fn, .initial_state = (void *)(uintptr_t)state};
@@ -501,6 +512,10 @@ int main(void) {
   for (size_t i = 0; i < bb_model_count(); i++) {
     const bb_model *m = bb_model_at(i);
     if (strcmp(m->name, "vgg19") == 0 && !full) continue;
+    if (!wanted(m->name)) {
+      printf("left out by BB_TEST_NETS: %s\n", m->name);
+      continue;
+    }
     add("equals the reference executor", m->name, equals_reference, m);
     add("plans", m->name, plans_are_vector_plans, m);
     add("threads change nothing", m->name, threads_change_nothing, m);
