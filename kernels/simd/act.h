@@ -2,7 +2,15 @@
 //
 // Activations on vectors, and loops of them over memory. Include the ISA's vec.h first.
 //
-// All are exact to 4 ulp where |result| > 2^-100, for every float; below that they lose relative accuracy but are not flushed.
+// All are exact to 4 ulp where |result| > 2^-100, for every float: worst of all 2^32 (AVX-512 and AVX2) tanh 2.57,
+// sigmoid 2.40, SiLU 3.19, Mish 3.93 ulp. Below that they lose relative accuracy (x*e^x inherits the denormal's) but are not
+// flushed.
+//
+// SLEEF's u10 functions in the same formulas and loops are slower, so they are not used here; tests compare with them. Theirs
+// over ours, median of 201 interleaved pairs, 16 KiB in L1, Zen 4 with one core busy: AVX-512 tanh 5.3, sigmoid 1.41,
+// SiLU 1.42, Mish 1.54; AVX2 4.7, 1.62, 1.64, 1.70. Ours alone, cycles per element (tenth percentile): AVX-512 0.91, 0.95,
+// 0.97, 0.97; AVX2 1.10, 1.33, 1.74, 1.49.
+//
 // NaN stays NaN, infinities give the limits. The transcendental ones stand on one exponential: e^x = 2^n * e^r, n = round(x/ln
 // 2), r = x - n*ln 2 in two steps, e^r - 1 as a polynomial. Rewritten so that nothing cancels and nothing overflows:
 //   sigmoid(x) = (x < 0 ? z : 1) / (1 + z), z = e^-|x|
