@@ -69,6 +69,8 @@ static void share_residuals(const bb_program *p, life *lives) {
     if (x2 == 0 || p->value[x2].parent != BB_NONE || p->value[y].parent != BB_NONE || lives[x2].last != i ||
         lives[y].first != i || !bb_view_equal(&p->value[x2].view, &p->value[y].view))
       continue;
+    // A window of the input may lie in it: a slice of what is added.
+    if (bb_value_root(p, o->x) == x2 || (o->x_scale != BB_NONE && bb_value_root(p, o->x_scale) == x2)) continue;
     int host = x2;
     while (lives[host].host != BB_NONE) host = lives[host].host;
     if (lives[host].last != i) continue;

@@ -362,6 +362,9 @@ static void slices(bb_builder *b, int x) {
   bb_nn_output(b, bb_nn_relu(b, s, "relu"));
   bb_nn_output(b, bb_nn_slice(b, bb_nn_slice(b, a, "outer", 16, 24), "inner", 1, 2));
   bb_nn_output(b, bb_nn_concat(b, (const int[]){s, s}, 2, "twice"));
+  // A convolution of some channels, added to all: its output must not take the place of what it reads.
+  const int t = conv(b, x, "f", 32);
+  bb_nn_output(b, bb_nn_add(b, conv(b, bb_nn_slice(b, t, "half", 0, 16), "g", 32), t, "onto_itself"));
 }
 
 // CSPResNet-50's addition on the first channels; additions that read one value twice; outputs that others read.
