@@ -27,6 +27,11 @@ BB_INLINE void vstore(float *p, vf x) { _mm256_storeu_ps(p, x); }
 BB_INLINE vf vload_n(const float *p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 BB_INLINE void vstore_n(float *p, vf x, int n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
 BB_INLINE vf vbcast(const float *p) { return _mm256_broadcast_ss(p); }
+// x in a register: gcc would make a load an operand of each use, and so load as often as it is used.
+BB_INLINE vf vheld(vf x) {
+  __asm__("" : "+x"(x));
+  return x;
+}
 BB_INLINE vf vset1(float x) { return _mm256_set1_ps(x); }
 BB_INLINE vf vzero(void) { return _mm256_setzero_ps(); }
 BB_INLINE vf vadd(vf a, vf b) { return _mm256_add_ps(a, b); }

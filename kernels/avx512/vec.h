@@ -25,6 +25,11 @@ BB_INLINE void vstore(float *p, vf x) { _mm512_storeu_ps(p, x); }
 BB_INLINE vf vload_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 BB_INLINE void vstore_n(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
 BB_INLINE vf vbcast(const float *p) { return _mm512_set1_ps(*p); }
+// x in a register: gcc would make a load an operand of each use, and so load as often as it is used.
+BB_INLINE vf vheld(vf x) {
+  __asm__("" : "+v"(x));
+  return x;
+}
 BB_INLINE vf vset1(float x) { return _mm512_set1_ps(x); }
 BB_INLINE vf vzero(void) { return _mm512_setzero_ps(); }
 BB_INLINE vf vadd(vf a, vf b) { return _mm512_add_ps(a, b); }

@@ -46,13 +46,13 @@ typedef struct rows_target {
 BB_INLINE vf moved(move m, const float *a, const float *b, vi index) {
   switch (m) {
     case MOVE_BCAST:
-      return vbcast(a);
+      return vheld(vbcast(a));
     case MOVE_PERM:
       return vperm(vload(a), index);
     case MOVE_PERM2:
       return vperm2(vload(a), vload(b), index);
     default:
-      return vload(a);
+      return vheld(vload(a));
   }
 }
 

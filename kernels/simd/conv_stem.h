@@ -247,14 +247,14 @@ static void stem_pack(const bb_task *t, const bb_config *config, const bb_weight
 static int stem_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const bb_conv *c = &t->problem.conv;
   (void)max;
-  // Half of L1 for the copied rows; the more rows in a band, the fewer are copied twice.
+  // Twice L1 for the copied rows, of which a row of y meets a few; the more rows in a band, the fewer are copied twice.
   bb_config config = {.k = bb_min(t->y.map->blocks, STEM_NR), .rows = 1};
   const size_t l1 = machine->l1d ? machine->l1d : 32768;
   while (config.rows < c->P) {
     bb_config next = config;
     next.rows *= 2;
     const stem_strip s = stem_strip_of(t, &next);
-    if (s.sums - s.strip > l1 / 2 && config.rows * c->stride_h >= c->R) break;
+    if (s.sums - s.strip > 2 * l1 && config.rows * c->stride_h >= c->R) break;
     config = next;
   }
   // Enough bands for stealing to even them out.
