@@ -23,8 +23,17 @@ BB_INLINE vi first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n)
 
 BB_INLINE vf vload(const float *p) { return _mm256_loadu_ps(p); }
 BB_INLINE void vstore(float *p, vf x) { _mm256_storeu_ps(p, x); }
+// The first n lanes, 0 <= n <= 4; the others are zero.
+BB_INLINE __m128 load_n4(const float *p, int n) {
+  if (n <= 0) return _mm_setzero_ps();
+  if (n == 1) return _mm_load_ss(p);
+  if (n >= 4) return _mm_loadu_ps(p);
+  const __m128 two = _mm_loadl_pi(_mm_setzero_ps(), (const __m64 *)(const void *)p);
+  return n == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(p + 2));
+}
 // The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
-BB_INLINE vf vload_n(const float *p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+// Not vmaskmovps: QEMU 7.2 reads the lanes that are masked out, and faults where they are not there.
+BB_INLINE vf vload_n(const float *p, int n) { return _mm256_set_m128(load_n4(p + 4, n - 4), load_n4(p, n)); }
 BB_INLINE void vstore_n(float *p, vf x, int n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
 BB_INLINE vf vbcast(const float *p) { return _mm256_broadcast_ss(p); }
 // x in a register: gcc would make a load an operand of each use, and so load as often as it is used.
