@@ -33,11 +33,8 @@ BB_INLINE void vstore_n(float *p, vf x, int n) {
   for (int i = 0; i < n; i++) p[i] = t[i];
 }
 BB_INLINE vf vbcast(const float *p) { return vld1q_dup_f32(p); }
-// x in a register: gcc would make a load an operand of each use, and so load as often as it is used.
-BB_INLINE vf vheld(vf x) {
-  __asm__("" : "+w"(x));
-  return x;
-}
+// x in a register, as it always is where instructions have no operands in memory.
+BB_INLINE vf vheld(vf x) { return x; }
 BB_INLINE vf vset1(float x) { return vdupq_n_f32(x); }
 BB_INLINE vf vzero(void) { return vdupq_n_f32(0); }
 BB_INLINE vf vadd(vf a, vf b) { return vaddq_f32(a, b); }
