@@ -341,7 +341,7 @@ static const flag flags[] = {
     {"--seed", "N", ALL & ~MACHINE, set_seed, "of all random data [1]"},
     {"--data", "KIND", CONV | EXPLAIN, set_data, "normal, int (small integers), zeros, denormal [normal]"},
     {"--filter", "REGEX", TIMED | TEST | LIST, set_filter, "names of rows, tests or things to list [all]"},
-    {"--phases", NULL, CONV, set_phases, "time of each stage of a kernel"},
+    {"--phases", NULL, CONV, set_phases, "time of each stage of a kernel, and of what is between its tiles"},
     {"--samples", NULL, TIMED, set_samples, "raw samples in JSON"},
     {"--no-check", NULL, TIMED, set_no_check, "does not verify before timing; the rows say so"},
     {"--peer", "LIST", CONV, set_peer, "onednn: the same rows through another library, interleaved [none]"},

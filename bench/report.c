@@ -93,6 +93,20 @@ static void notes(const row *w, char *text, size_t size) {
   while (n && text[n - 1] == ' ') text[--n] = 0;
 }
 
+// Each stage with its share, and the rate of the one that only multiplies.
+static void put_phases(FILE *f, int width, const row *w) {
+  double total = 0;
+  for (int i = 0; i < w->phases; i++) total += w->phase[i].ns;
+  for (int i = 0; i < w->phases; i++) {
+    char time[24];
+    report_time(w->phase[i].ns, time);
+    fprintf(f, "  %-*s %12s %8.1f%%", width - 2, w->phase[i].name, time, 100 * w->phase[i].ns / total);
+    if (!strcmp(w->phase[i].name, "multiply"))
+      fprintf(f, " %7.1f  executed, of peak", 100 * w->flops_executed / w->phase[i].ns / w->peak_gflops);
+    fputc('\n', f);
+  }
+}
+
 static void put_text(report *r, FILE *f, const row *w) {
   const int width = (int)r->width;
   if (!r->header[FORMAT_TEXT]) {
@@ -108,10 +122,7 @@ static void put_text(report *r, FILE *f, const row *w) {
   error_text(w, error);
   notes(w, note, sizeof note);
   fprintf(f, "%-*s %12s %9.2f %7.1f %9s %5c  %s\n", width, w->name, time, row_gflops(w), w->pct_peak, error, w->grade, note);
-  for (int i = 0; i < w->phases; i++) {
-    report_time(w->phase[i].ns, time);
-    fprintf(f, "  %-*s %12s\n", width - 2, w->phase[i].name, time);
-  }
+  put_phases(f, width, w);
   if (w->table) fputs(w->table, f);
 }
 

@@ -43,7 +43,7 @@ typedef struct row {
   struct {
     char name[32];
     double ns;
-  } phase[BB_MAX_STAGES];
+  } phase[BB_MAX_STAGES + 1];  // the stages, and what was spent between tiles
   // Against a peer, from interleaved batches: rate / peer's rate.
   char peer[32];
   double peer_ratio, peer_ratio_low, peer_ratio_high;

@@ -190,6 +190,15 @@ void bb_plan_run(const bb_plan *plan, bb_exec *exec, bb_pool *pool, const bb_io 
 size_t bb_plan_stages(const bb_plan *plan);
 void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool *pool, const bb_io *io);
 
+// Where the time of a run goes. Ticks are of a constant but unknown rate: what counts is their ratio.
+typedef struct bb_times {
+  uint64_t busy[BB_MAX_STAGES];  // inside the tiles of each stage, all threads together
+  uint64_t run;                  // from the start of runs to their end
+} bb_times;
+// Adds up the times of all runs on exec from now on; NULL: no more. What is not busy on one of the threads was spent on
+// handing out tiles and waiting for each other.
+void bb_exec_time(bb_exec *exec, bb_times *times);
+
 // Line-oriented text keyed by CPU, ISA, threads, cache mode, problem, fused parts and kernel-set version. A file that is
 // damaged or of another version is BB_IO or BB_INVALID with a sentence and is not trusted; entries of another CPU are kept and
 // not used.

@@ -19,6 +19,7 @@
 
 #include "common.h"
 #include "error.h"
+#include "machine.h"
 #include "memory.h"
 #include "wisdom.h"
 
@@ -395,6 +396,7 @@ struct bb_exec {
   size_t bytes;  // of the whole allocation
   size_t per_thread_stride;
   char *shared, *per_thread;
+  bb_times *times;  // NULL: nobody wants to know
 };
 
 bb_status bb_exec_create(const bb_plan *const *plans, size_t count, int threads, bb_exec **out) {
@@ -426,11 +428,13 @@ bb_status bb_exec_create(const bb_plan *const *plans, size_t count, int threads,
 
 void bb_exec_destroy(bb_exec *exec) { free(exec); }
 size_t bb_exec_bytes(const bb_exec *exec) { return exec->bytes; }
+void bb_exec_time(bb_exec *exec, bb_times *times) { exec->times = times; }
 
 typedef struct stage_context {
   bb_args args;
   void (*run)(const bb_args *args, size_t first, size_t last);
   size_t per_thread_stride;
+  uint64_t *busy;
 } stage_context;
 
 static void run_tiles(void *context, size_t first, size_t last, int thread) {
@@ -438,6 +442,13 @@ static void run_tiles(void *context, size_t first, size_t last, int thread) {
   bb_args args = c->args;
   args.per_thread += (size_t)thread * c->per_thread_stride;
   c->run(&args, first, last);
+}
+
+static void time_tiles(void *context, size_t first, size_t last, int thread) {
+  const stage_context *c = context;
+  const uint64_t start = bb_ticks();
+  run_tiles(context, first, last, thread);
+  __atomic_fetch_add(c->busy, bb_ticks() - start, __ATOMIC_RELAXED);
 }
 
 void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool *pool, const bb_io *io) {
@@ -452,10 +463,13 @@ void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool
                                     .per_thread = exec->per_thread,
                                     .threads = threads},
                            .run = s->run,
-                           .per_thread_stride = exec->per_thread_stride};
-  bb_pool_run(pool, s->tiles(&plan->task, &plan->config, threads), run_tiles, &context);
+                           .per_thread_stride = exec->per_thread_stride,
+                           .busy = exec->times ? &exec->times->busy[stage] : NULL};
+  bb_pool_run(pool, s->tiles(&plan->task, &plan->config, threads), exec->times ? time_tiles : run_tiles, &context);
 }
 
 void bb_plan_run(const bb_plan *plan, bb_exec *exec, bb_pool *pool, const bb_io *io) {
+  const uint64_t start = exec->times ? bb_ticks() : 0;
   for (size_t stage = 0; stage < plan->stages; stage++) bb_plan_run_stage(plan, stage, exec, pool, io);
+  if (exec->times) exec->times->run += bb_ticks() - start;
 }

@@ -262,7 +262,10 @@ class Conv(Cli):
     def test_options(self):
         row, = self.rows("conv", SMALL, "--samples", "--phases", "--note", "who=me", *QUICK)
         self.assertEqual(len(row["samples_ns"]), row["samples"])
+        self.assertIn("scheduling", row["phases"])
         self.assertGreater(sum(row["phases"].values()), 0)
+        row, = self.rows("conv", SMALL, "--phases", "--threads", "2", "--cache", "cold", *QUICK)
+        self.assertGreater(max(row["phases"].values()), 0)
         row, = self.rows("conv", SMALL, "--no-check", *QUICK)
         self.assertFalse(row["checked"])
         self.assertNotIn("err_l2", row)

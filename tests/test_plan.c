@@ -349,6 +349,34 @@ static void stages_run_in_order_on_every_pool(void **state) {
   bb_plan_destroy(plan);
 }
 
+static void runs_can_be_timed_from_inside(void **state) {
+  (void)state;
+  slow = true;  // the first stage takes 100 us
+  const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
+  const bb_plan_options options = {.kernel = &fake};
+  bb_plan *plan = planned(&task, &options);
+  bb_exec *exec;
+  assert_int_equal(bb_exec_create((const bb_plan *const[]){plan}, 1, 2, &exec), BB_OK);
+  const bb_io io = {0};
+  for (int threads = 0; threads <= 2; threads++) {
+    bb_pool *pool = NULL;
+    if (threads) assert_int_equal(bb_pool_create(&(bb_pool_options){.threads = threads, .spin_us = 50}, &pool, NULL), BB_OK);
+    bb_times times = {{0}, 0};
+    bb_exec_time(exec, &times);
+    for (int i = 0; i < 3; i++) bb_plan_run(plan, exec, pool, &io);
+    assert_true(times.busy[0] > times.busy[1]);
+    assert_int_equal(times.busy[2], 0);
+    if (threads < 2) assert_true(times.busy[0] + times.busy[1] <= times.run);
+    bb_exec_time(exec, NULL);
+    const bb_times before = times;
+    bb_plan_run(plan, exec, pool, &io);
+    assert_memory_equal(&times, &before, sizeof times);
+    bb_pool_destroy(pool);
+  }
+  bb_exec_destroy(exec);
+  bb_plan_destroy(plan);
+}
+
 static void a_portable_convolution_comes_out_right(void **state) {
   (void)state;
   const bb_task task = conv_task("mb1ic2ih3oc1kh3ph1 +bias+relu", 1, 1);
@@ -449,6 +477,7 @@ int main(void) {
       cmocka_unit_test_setup(packing_sees_what_the_task_uses, reset),
       cmocka_unit_test_setup(large_packed_weights_are_aligned_to_huge_pages, reset),
       cmocka_unit_test_setup(stages_run_in_order_on_every_pool, reset),
+      cmocka_unit_test_setup(runs_can_be_timed_from_inside, reset),
       cmocka_unit_test_setup(a_portable_convolution_comes_out_right, reset),
       cmocka_unit_test_setup(measuring_finds_the_fastest, reset),
       cmocka_unit_test_setup(measuring_needs_the_pool_it_plans_for, reset),
