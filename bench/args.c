@@ -171,6 +171,14 @@ static bool set_alg(options *o, const char *value, bb_error *error) {
   return i >= 0;
 }
 
+static bool set_accuracy(options *o, const char *value, bb_error *error) {
+  const char *name[BB_ACCURACY_COUNT];
+  for (int k = 0; k < BB_ACCURACY_COUNT; k++) name[k] = bb_accuracy_name((bb_accuracy)k);
+  const int i = choose(value, name, BB_ACCURACY_COUNT, error);
+  if (i >= 0) o->accuracy = (bb_accuracy)i;
+  return i >= 0;
+}
+
 static bool set_threads(options *o, const char *value, bb_error *error) {
   return args_int_list(value, 1, 1024, &o->threads, error);
 }
@@ -331,6 +339,7 @@ static const flag flags[] = {
     {"--isa", "LIST", ALL & ~(MACHINE), set_isa, "generic, avx2, avx512, neon: a cap; each name of the list is one run [the best here]"},
     {"--impl", "REGEX", CONV | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
     {"--alg", "NAME", CONV | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
+    {"--accuracy", "CLASS", TIMED | TEST | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
     {"--threads", "LIST", ALL & ~(MACHINE | LIST), set_threads, "1,2,4-8: each is one run [1]"},
     {"--cpus", "LIST", TIMED | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
     {"--mb", "LIST", QUICK | CONV | MODEL | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},

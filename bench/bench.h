@@ -42,6 +42,7 @@ typedef struct options {
   string_list isas;  // names; empty = the best here
   const char *impl, *filter;
   bb_alg alg;
+  bb_accuracy accuracy;
   int_list threads, cpus, mb;  // threads: {1} if not given; cpus, mb: empty = not given
   bool threads_given;
   bool hot, cold;

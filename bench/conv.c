@@ -179,8 +179,8 @@ static void fill_in(const conv_row *c, const options *o, row *r) {
   r->count = c->group->c.count;
   r->flops_valid = bb_conv_flops_valid(p);
   r->flops = bb_conv_flops(p);
-  r->flops_executed = r->flops_valid;
-  if (c->kernel && c->kernel->executed_flops) r->flops_executed = c->kernel->executed_flops(&c->task, &c->config);
+  r->flops_executed = r->flops_valid;  // a peer's; ours are known when there is a plan
+  if (c->kernel) snprintf(r->algorithm, sizeof r->algorithm, "%s", bb_alg_name(c->kernel->alg));
   const double x = (double)p->N * p->C * p->H * p->W, w = (double)p->K * (p->C / p->G) * p->R * p->S;
   const double y = (double)p->N * p->K * p->P * p->Q;
   r->bytes = 4 * (x + w + y);
@@ -345,6 +345,7 @@ static exit_code measure_row(session *s, void *context, row *r) {
     const bb_status status = conv_work_create(&c->task, c->of->data, &po, c->cold, t->pool, &w, &error);
     if (status != BB_OK) return fail_status(status, &error);
     c->config = *bb_plan_config(w.plan[0]);
+    r->flops_executed = conv_executed(w.plan[0]);
     r->packed_bytes = (double)bb_plan_packed_bytes(w.plan[0]);
     r->workspace_bytes = (double)bb_exec_bytes(w.exec);
     if (!o->no_check) code = check_ours(&w, r);
@@ -403,7 +404,7 @@ typedef struct picker {
 
 // The i-th kernel for a task, or NULL. Sets the task's views.
 static const bb_kernel *pick(const picker *p, bb_task *task, bb_isa isa, int threads, bool cold, size_t i, bb_config *config) {
-  const bb_plan_options po = {.isa = isa, .alg = p->o->alg, .threads = threads, .cold = cold};
+  const bb_plan_options po = {.isa = isa, .alg = p->o->alg, .accuracy = p->o->accuracy, .threads = threads, .cold = cold};
   if (!p->by_name) return i ? NULL : conv_choose(task, &po, config);
   for (size_t k = 0; k < bb_kernel_count(); k++) {
     const bb_kernel *kernel = bb_kernel_at(k);

@@ -117,3 +117,9 @@ double conv_bound(const bb_plan *plan) {
   const bb_kernel *k = bb_plan_kernel(plan);
   return (k->error_bound ? k->error_bound : bb_error_bound_direct)(bb_plan_task(plan), bb_plan_config(plan));
 }
+
+double conv_executed(const bb_plan *plan) {
+  const bb_kernel *k = bb_plan_kernel(plan);
+  const bb_task *task = bb_plan_task(plan);
+  return k->executed_flops ? k->executed_flops(task, bb_plan_config(plan)) : bb_conv_flops_valid(&task->problem.conv);
+}

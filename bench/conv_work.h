@@ -31,6 +31,7 @@ bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const b
 void conv_work_destroy(conv_work *w);
 void conv_work_run(void *work);  // one call
 
-double conv_bound(const bb_plan *plan);
+double conv_bound(const bb_plan *plan);     // of the error that its kernel claims
+double conv_executed(const bb_plan *plan);  // flops that its kernel does
 
 #endif

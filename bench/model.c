@@ -16,8 +16,15 @@
 #include "report.h"
 #include "stats.h"
 
-// Outputs may differ from the reference's by this much, in l2: float sums through a hundred layers on activations of O(1).
-static const double output_bound = 1e-5;
+// Outputs may differ from the reference's by this much, in l2: float sums through a hundred layers on activations of O(1);
+// and if F(6,3), whose transforms lose more, takes part in them.
+static const double output_bound = 1e-5, output_bound_fast = 3e-5;
+
+static double bound_of(const bb_net *net) {
+  for (int i = 0; i < bb_net_steps(net); i++)
+    if (bb_plan_kernel(bb_net_step(net, i)->plan)->alg == BB_ALG_WINO63) return output_bound_fast;
+  return output_bound;
+}
 
 // A backbone and the reference's outputs of the first and the last image of each batch size, computed when first asked for.
 typedef struct expected {
@@ -116,10 +123,9 @@ static exit_code check(backbone *b, int mb, const float *input, const bb_stream 
     if (status != BB_OK) return fail_status(status, &error);
     compare(b, stream, image, reference, r);
   }
-  r->err_bound = output_bound;
-  if (!(r->err_l2 <= output_bound))
+  if (!(r->err_l2 <= r->err_bound))
     row_fail(r, "wrong result: the outputs differ from the reference's by %.2e in l2, %.0e is allowed", r->err_l2,
-             output_bound);
+             r->err_bound);
   return EXIT_OK;
 }
 
@@ -279,7 +285,8 @@ static bb_status time_alone(const options *o, const team *t, bb_isa isa, const b
       samples out;
       row r;
       row_init(&r);
-      r.flops_valid = r.flops_executed = bb_conv_flops_valid(&task->problem.conv);
+      r.flops_valid = bb_conv_flops_valid(&task->problem.conv);
+      r.flops_executed = conv_executed(plan);
       status = sampler_run(&sm, &s, 1, &out);
       if (status == BB_OK) status = samples_to_row(&out, t, false, true, &r);
       layers[i].alone_ns = r.time_p50;
@@ -325,7 +332,9 @@ static void report_layers(const bb_net *net, const layer *layers, row *r) {
     if (f)
       fprintf(f, "  %-28s %-34s %11s %5.1f%%", step->name, bb_plan_kernel(step->plan)->name, time, 100 * layers[i].ns / total);
     if (conv) {
+      cJSON_AddStringToObject(x, "algorithm", bb_alg_name(bb_plan_kernel(step->plan)->alg));
       cJSON_AddNumberToObject(x, "flops_valid", flops);
+      cJSON_AddNumberToObject(x, "flops_executed", conv_executed(step->plan));
       cJSON_AddNumberToObject(x, "gflops", flops / layers[i].ns);
       cJSON_AddNumberToObject(x, "pct_peak", 100 * flops / layers[i].ns * 1e9 / layers[i].peak);
       if (isfinite(layers[i].alone_ns)) {
@@ -404,7 +413,8 @@ static bb_status load_model(const options *o, backbone *b, const model_row *m, c
     status = o->weights ? bb_params_load(b->one, o->weights, &b->params, error)
                         : bb_params_synthetic(b->one, o->seed, &b->params, error);
   if (status == BB_OK) status = bb_graph_create(b->model, m->mb, 0, 0, &l->graph, error);
-  const bb_net_options no = {.isa = m->isa, .alg = o->alg, .threads = m->threads, .passes = o->passes, .cold = true};
+  const bb_net_options no = {
+      .isa = m->isa, .alg = o->alg, .accuracy = o->accuracy, .threads = m->threads, .passes = o->passes, .cold = true};
   if (status == BB_OK) status = bb_net_create(l->graph, b->params, &no, &l->net, error);
   if (status != BB_OK) return status;
   // Asked for more than there is, the system would not refuse but kill.
@@ -438,14 +448,16 @@ static void describe(const loaded *l, const backbone *b, const model_row *m, row
   cJSON_AddNumberToObject(r->more, "arena_bytes", (double)bytes.arena);
   cJSON_AddNumberToObject(r->more, "params", (double)counts.params);
   cJSON_AddNumberToObject(r->more, "macs", (double)counts.macs);
-  double valid = 0, all = 0;
+  double valid = 0, all = 0, executed = 0;
   for (int i = 0; i < bb_net_steps(l->net); i++) {
     const bb_task *task = bb_plan_task(bb_net_step(l->net, i)->plan);
     if (task->problem.op != BB_OP_CONV) continue;
     valid += bb_conv_flops_valid(&task->problem.conv);
     all += bb_conv_flops(&task->problem.conv);
+    executed += conv_executed(bb_net_step(l->net, i)->plan);
   }
-  r->flops_valid = r->flops_executed = valid * l->f.streams;
+  r->flops_valid = valid * l->f.streams;
+  r->flops_executed = executed * l->f.streams;
   r->flops = all * l->f.streams;
   // What has to move at least: all weights once, the images in, the outputs out.
   double values = (double)image_floats(b->model) * m->mb;
@@ -455,6 +467,7 @@ static void describe(const loaded *l, const backbone *b, const model_row *m, row
 
 static exit_code check_all(backbone *b, const model_row *m, loaded *l, const team *t, row *r) {
   run_inference(&l->f);
+  r->err_bound = bound_of(l->net);
   exit_code code = EXIT_OK;
   for (int i = 0; i < l->f.streams && code == EXIT_OK && r->state == ROW_PENDING; i++)
     code = check(b, m->mb, l->input, l->f.stream[i], t->pool, r);

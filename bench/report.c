@@ -189,6 +189,7 @@ static const char *const csv_columns[] = {
     "peer_ratio",   "peer_ratio_low",  "peer_ratio_high",
     "noise_pct",    "grade",           "disturbed",
     "disturbed_by", "images_per_s",    "error_message",
+    "algorithm",    "flops_executed",  "pct_executed",
 };
 
 static void put_csv(report *r, FILE *f, const cJSON *w) {
@@ -235,12 +236,14 @@ cJSON *report_row_json(const row *w) {
   }
   if (*w->problem) cJSON_AddStringToObject(o, "problem", w->problem);
   if (*w->kernel) cJSON_AddStringToObject(o, "kernel", w->kernel);
+  if (*w->algorithm) cJSON_AddStringToObject(o, "algorithm", w->algorithm);
   if (*w->isa) cJSON_AddStringToObject(o, "isa", w->isa);
   cJSON_AddNumberToObject(o, "mb", w->mb);
   if (*w->problem) cJSON_AddStringToObject(o, "cache", w->cold ? "cold" : "hot");
   if (w->count) cJSON_AddNumberToObject(o, "count", w->count);
   number(o, "flops_valid", w->flops_valid);
   number(o, "flops", w->flops);
+  number(o, "flops_executed", w->flops_executed);
   number(o, "bytes", w->bytes);
   number(o, "intensity", w->flops_valid / w->bytes);
   number(o, "weights_bytes", w->weights_bytes);
@@ -262,6 +265,7 @@ cJSON *report_row_json(const row *w) {
     number(o, "gflops", row_gflops(w));
     number(o, "gflops_padded", w->flops / w->time_p50);
     number(o, "gflops_executed", w->flops_executed / w->time_p50);
+    number(o, "pct_executed", w->pct_executed);
     number(o, "pct_peak", w->pct_peak);
     number(o, "pct_peak_low", w->pct_peak_low);
     number(o, "pct_peak_high", w->pct_peak_high);

@@ -15,8 +15,9 @@ typedef enum row_state { ROW_PENDING, ROW_DONE, ROW_SKIPPED, ROW_FAILED } row_st
 
 typedef struct row {
   char name[256];
-  char problem[320];  // conv rows
-  char kernel[64];    // conv rows: a kernel's or a peer's name
+  char problem[320];   // conv rows
+  char kernel[64];     // conv rows: a kernel's or a peer's name
+  char algorithm[16];  // conv rows of ours
   char isa[16];
   int threads, mb;
   bool cold;

@@ -86,7 +86,8 @@ static exit_code time_candidate(const options *o, const team *t, bb_isa isa, con
     const sampler sm = {.team = t, .probe = bb_probe_get(isa), .min_time = o->min_time / 4};
     const subject s = {.run = conv_work_run, .context = &w};
     samples out;
-    r->flops_valid = r->flops_executed = bb_conv_flops_valid(&c->task.problem.conv);
+    r->flops_valid = bb_conv_flops_valid(&c->task.problem.conv);
+    r->flops_executed = conv_executed(w.plan[0]);
     status = sampler_run(&sm, &s, 1, &out);
     if (status == BB_OK) status = samples_to_row(&out, t, false, true, r);
     samples_free(&out);
@@ -156,7 +157,8 @@ static exit_code explain(const options *o, const conv_case *given) {
 
   bb_task best = c.task;
   bb_config config;
-  const bb_plan_options po = {.isa = isa[0], .alg = o->alg, .threads = o->threads.at[0], .cold = o->cold};
+  const bb_plan_options po = {
+      .isa = isa[0], .alg = o->alg, .accuracy = o->accuracy, .threads = o->threads.at[0], .cold = o->cold};
   const bb_kernel *chosen = conv_choose(&best, &po, &config);
   if (!chosen && o->alg != BB_ALG_AUTO) return fail(EXIT_USAGE, "--alg %s accepts none of the problems", bb_alg_name(o->alg));
 

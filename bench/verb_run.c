@@ -97,7 +97,8 @@ static exit_code infer(job *j) {
     status = bb_reference_run(j->graph, j->params, j->npy.data, false, j->team.pool, &j->reference, &error);
     return status == BB_OK ? EXIT_OK : fail_status(status, &error);
   }
-  const bb_net_options no = {.isa = isa[0], .alg = o->alg, .threads = j->team.threads, .passes = o->passes};
+  const bb_net_options no = {
+      .isa = isa[0], .alg = o->alg, .accuracy = o->accuracy, .threads = j->team.threads, .passes = o->passes};
   status = bb_net_create(j->graph, j->params, &no, &j->net, &error);
   if (status == BB_OK) status = bb_stream_create(j->net, j->team.threads, &j->stream, &error);
   if (status != BB_OK) return fail_status(status, &error);

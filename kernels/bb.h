@@ -65,6 +65,8 @@ int bb_task_print(const bb_task *task, char *text, size_t size);
 const char *bb_op_name(bb_op op);
 const char *bb_act_name(bb_act act);  // "relu", "leaky_relu", ...
 const char *bb_alg_name(bb_alg alg);  // "direct", "wino43", ...
+const char *bb_accuracy_name(bb_accuracy accuracy);
+bool bb_accuracy_admits(bb_accuracy accuracy, bb_alg alg);
 
 // 2*MAC of the direct algorithm: taps on real pixels only / padding taps too.
 double bb_conv_flops_valid(const bb_conv *conv);
@@ -152,7 +154,8 @@ typedef enum bb_plan_mode { BB_PLAN_ESTIMATE, BB_PLAN_MEASURE } bb_plan_mode;
 
 typedef struct bb_plan_options {
   bb_isa isa;               // cap; that of bb_isa_best holds too
-  bb_alg alg;               // BB_ALG_AUTO = any
+  bb_alg alg;               // BB_ALG_AUTO = any that accuracy admits
+  bb_accuracy accuracy;     // says nothing about an algorithm or a kernel that is asked for
   const bb_kernel *kernel;  // NULL = any; a kernel = this one or BB_UNSUPPORTED
   const bb_config *config;  // NULL = chosen; otherwise as given (with kernel only)
   bb_plan_mode mode;
@@ -199,9 +202,9 @@ typedef struct bb_times {
 // handing out tiles and waiting for each other.
 void bb_exec_time(bb_exec *exec, bb_times *times);
 
-// Line-oriented text keyed by CPU, ISA, threads, cache mode, problem, fused parts and kernel-set version. A file that is
-// damaged or of another version is BB_IO or BB_INVALID with a sentence and is not trusted; entries of another CPU are kept and
-// not used.
+// Line-oriented text keyed by CPU, ISA, accuracy, threads, cache mode, problem, fused parts and kernel-set version. A file that
+// is damaged or of another version is BB_IO or BB_INVALID with a sentence and is not trusted; entries of another CPU are kept
+// and not used.
 bb_status bb_wisdom_create(bb_wisdom **wisdom);
 bb_status bb_wisdom_load(bb_wisdom *wisdom, const char *path, bb_error *error);
 bb_status bb_wisdom_save(const bb_wisdom *wisdom, const char *path, bb_error *error);  // written beside, then renamed

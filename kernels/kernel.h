@@ -14,6 +14,9 @@ typedef struct bb_machine bb_machine;
 
 typedef enum bb_alg { BB_ALG_AUTO, BB_ALG_DIRECT, BB_ALG_WINO23, BB_ALG_WINO43, BB_ALG_WINO63, BB_ALG_COUNT } bb_alg;
 
+// What a choice may fall on: strict, direct algorithms only; default, F(2,3) and F(4,3) too; fast, F(6,3) too.
+typedef enum bb_accuracy { BB_ACCURACY_DEFAULT, BB_ACCURACY_STRICT, BB_ACCURACY_FAST, BB_ACCURACY_COUNT } bb_accuracy;
+
 // Levels, weakest first: a level says what the code may use. Generic is 0: always there.
 typedef enum bb_isa { BB_ISA_GENERIC, BB_ISA_AVX2, BB_ISA_AVX512, BB_ISA_NEON, BB_ISA_COUNT } bb_isa;
 

@@ -45,7 +45,9 @@ static const bb_kernel *next_kernel(const bb_task *task, const bb_plan_options *
   if (options->kernel) return (*i)++ == 0 && accepts(options->kernel, task) ? options->kernel : NULL;
   while (*i < bb_kernel_count()) {
     const bb_kernel *kernel = bb_kernel_at((*i)++);
-    const bool alg = options->alg == BB_ALG_AUTO || kernel->op != BB_OP_CONV || kernel->alg == options->alg;
+    const bool alg =
+        kernel->op != BB_OP_CONV ||
+        (options->alg == BB_ALG_AUTO ? bb_accuracy_admits(options->accuracy, kernel->alg) : kernel->alg == options->alg);
     if (alg && bb_isa_within(kernel->isa, options->isa) && accepts(kernel, task)) return kernel;
   }
   return NULL;

@@ -48,13 +48,21 @@ static const char *const op_names[] = {"conv", "pool", "eltwise", "scale", "copy
 static const char *const act_names[] = {"identity", "relu", "relu6", "leaky_relu",   "tanh",
                                         "sigmoid",  "silu", "mish",  "hard_sigmoid", "hard_swish"};
 static const char *const alg_names[] = {"auto", "direct", "wino23", "wino43", "wino63"};
+static const char *const accuracy_names[] = {"default", "strict", "fast"};
 _Static_assert(BB_COUNT(op_names) == BB_OP_COUNT, "a name per operation");
 _Static_assert(BB_COUNT(act_names) == BB_ACT_COUNT, "a name per activation");
 _Static_assert(BB_COUNT(alg_names) == BB_ALG_COUNT, "a name per algorithm");
+_Static_assert(BB_COUNT(accuracy_names) == BB_ACCURACY_COUNT, "a name per accuracy");
 
 const char *bb_op_name(bb_op op) { return (unsigned)op < BB_OP_COUNT ? op_names[op] : "unknown"; }
 const char *bb_act_name(bb_act act) { return (unsigned)act < BB_ACT_COUNT ? act_names[act] : "unknown"; }
 const char *bb_alg_name(bb_alg alg) { return (unsigned)alg < BB_ALG_COUNT ? alg_names[alg] : "unknown"; }
+const char *bb_accuracy_name(bb_accuracy a) { return (unsigned)a < BB_ACCURACY_COUNT ? accuracy_names[a] : "unknown"; }
+
+bool bb_accuracy_admits(bb_accuracy accuracy, bb_alg alg) {
+  if (alg == BB_ALG_DIRECT) return true;
+  return accuracy == BB_ACCURACY_FAST || (accuracy == BB_ACCURACY_DEFAULT && alg != BB_ALG_WINO63);
+}
 
 // ---- validation ----------------------------------------------------------------------------------------------------
 

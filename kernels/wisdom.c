@@ -4,9 +4,9 @@
 //
 // The file is text. A header, one line per lesson, and a last line that proves that the file is whole:
 //
-//   backbench wisdom 1
-//   <cpu> <isa> <alg> <kernel or *> <threads> <hot or cold> <kernel set> <task> <views> <kernel> <q k c rows kt tile>
-//   end <lessons> <FNV-1a of all before this line>
+//   backbench wisdom 2
+//   <cpu> <isa> <alg> <accuracy> <kernel or *> <threads> <hot or cold> <kernel set> <task> <views> <kernel> <q k c rows kt
+//   tile> end <lessons> <FNV-1a of all before this line>
 //
 // Fields are separated by tabs, the six numbers by blanks. All up to the views is the key, compared as text: it holds whatever
 // may change the answer. Lessons of another CPU or another build's set of kernels stay in the file and never match.
@@ -24,8 +24,8 @@
 #include "error.h"
 
 static const char header[] = "backbench wisdom ";
-static const char version[] = "1";
-enum { KEY_FIELDS = 9, MAX_KEY = 1536 };
+static const char version[] = "2";
+enum { KEY_FIELDS = 10, MAX_KEY = 1536 };
 static const size_t max_file = (size_t)16 << 20;  // about 60,000 lessons: more is not ours
 
 typedef struct entry {
@@ -120,10 +120,12 @@ static bool make_key(const bb_task *task, const bb_plan_options *options, char k
   const bb_view *const all[4] = {&task->x, &task->y, &task->x2, &task->y2};
   for (int i = 0; i < 4; i++)
     if (print_view(all[i], views[i], sizeof views[i]) >= (int)sizeof views[i]) return false;
-  const int length = snprintf(key, MAX_KEY, "%s\t%s\t%s\t%s\t%d\t%s\t%016llx\t%s\t%s %s %s %s", cpu, bb_isa_name(options->isa),
-                              bb_alg_name(options->alg), options->kernel ? options->kernel->name : "*", options->threads,
-                              options->cold ? "cold" : "hot", (unsigned long long)kernel_set(), problem, views[0], views[1],
-                              views[2], views[3]);
+  const bool named = options->alg != BB_ALG_AUTO || options->kernel;  // accuracy says nothing about it
+  const int length =
+      snprintf(key, MAX_KEY, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%016llx\t%s\t%s %s %s %s", cpu, bb_isa_name(options->isa),
+               bb_alg_name(options->alg), named ? "*" : bb_accuracy_name(options->accuracy),
+               options->kernel ? options->kernel->name : "*", options->threads, options->cold ? "cold" : "hot",
+               (unsigned long long)kernel_set(), problem, views[0], views[1], views[2], views[3]);
   return length < MAX_KEY;
 }
 

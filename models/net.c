@@ -178,6 +178,7 @@ bb_status bb_net_create(const bb_graph *graph, const bb_params *params, const bb
   const bb_plan_options options = {
       .isa = o.isa,
       .alg = o.alg,
+      .accuracy = o.accuracy,
       .mode = o.mode,
       .cold = o.cold,
       .threads = bb_max(o.threads, 1),

@@ -20,10 +20,10 @@ SANITIZED = bool(os.environ.get("BB_SANITIZED"))  # takes address space and time
 QUICK = ["--min-time", "0.01"]
 # Rows of a result must have these, whatever they measured.
 ROW = ["name", "run_name", "run_type", "threads", "iterations", "real_time", "cpu_time", "time_unit", "problem", "kernel", "isa",
-       "mb", "cache", "time_min_ns", "time_p10_ns", "time_p50_ns", "time_p90_ns", "time_p99_ns", "samples", "flops_valid",
-       "flops", "gflops", "gflops_padded", "gflops_executed", "pct_peak", "peak_gflops", "probe_drift_pct", "bytes", "intensity",
+       "algorithm", "mb", "cache", "time_min_ns", "time_p10_ns", "time_p50_ns", "time_p90_ns", "time_p99_ns", "samples", "flops_valid",
+       "flops", "flops_executed", "pct_executed", "gflops", "gflops_padded", "gflops_executed", "pct_peak", "peak_gflops", "probe_drift_pct", "bytes", "intensity",
        "err_l2", "err_max_rms", "err_bound", "weights_bytes", "packed_bytes", "workspace_bytes", "noise_pct", "grade"]
-CONTEXT = ["schema_version", "version", "commit", "dirty", "compiler", "compiler_flags", "cpu", "caches", "isa", "cpus",
+CONTEXT = ["algorithm", "accuracy", "schema_version", "version", "commit", "dirty", "compiler", "compiler_flags", "cpu", "caches", "isa", "cpus",
            "load_avg", "os", "libc", "seed", "data", "denormal_mode", "peaks", "date", "complete"]
 
 
@@ -67,7 +67,7 @@ class Help(Cli):
 
     def test_flags_of_the_contract(self):
         text = self.ok("conv", "--help")
-        for flag in ["isa", "impl", "alg", "threads", "cpus", "mb", "cache", "min-time", "repetitions", "max-noise", "seed", "data",
+        for flag in ["isa", "impl", "alg", "accuracy", "threads", "cpus", "mb", "cache", "min-time", "repetitions", "max-noise", "seed", "data",
                      "filter", "phases", "samples", "no-check", "peer", "format", "out", "note", "suite", "model",
                      "batch", "full"]:
             self.assertIn(f"--{flag} ", text)
@@ -91,7 +91,6 @@ class Usage(Cli):
         self.refused("conv")
         self.refused("model")
         self.refused("conv", SMALL, "--threads")
-        self.refused("conv", SMALL, "--accuracy", "fast", says="--accuracy")
 
     def test_values(self):
         for flag, values in {
@@ -99,6 +98,7 @@ class Usage(Cli):
                 "--mb": ["0", "x"],
                 "--isa": ["sse", "avx512,", "AVX2"],
                 "--alg": ["wino", ""],
+                "--accuracy": ["exact", ""],
                 "--cache": ["warm"],
                 "--data": ["random"],
                 "--format": ["xml"],
@@ -288,6 +288,18 @@ class Conv(Cli):
         for alg in ["wino23", "wino43", "wino63"]:
             if alg not in algorithms:
                 self.refused("conv", SMALL, "--alg", alg, says=alg)
+
+    def test_accuracy(self):
+        admitted = {"strict": {"direct"}, "default": {"direct", "wino23", "wino43"},
+                    "fast": {"direct", "wino23", "wino43", "wino63"}}
+        for accuracy, algorithms in admitted.items():
+            result = json.loads(self.ok("conv", SMALL, "mb1ic64ih28oc64kh3ph1n\"larger\"", "--accuracy", accuracy, "--format", "json",
+                                        *QUICK))
+            self.assertEqual(result["context"]["accuracy"], accuracy)
+            for row in result["benchmarks"]:
+                self.assertIn(row["algorithm"], algorithms)
+        row, = self.rows("conv", SMALL, "--alg", "direct", "--accuracy", "fast", *QUICK)
+        self.assertEqual(row["algorithm"], "direct")
 
     def test_outputs(self):
         with tempfile.TemporaryDirectory() as d:

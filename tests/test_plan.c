@@ -267,6 +267,38 @@ static void what_cannot_be_is_told(void **state) {
   bb_exec_destroy(NULL);
 }
 
+static void accuracy_limits_the_choice(void **state) {
+  (void)state;
+  const bool admitted[BB_ACCURACY_COUNT][BB_ALG_COUNT] = {[BB_ACCURACY_STRICT] = {[BB_ALG_DIRECT] = true},
+                                                          [BB_ACCURACY_DEFAULT] = {false, true, true, true, false},
+                                                          [BB_ACCURACY_FAST] = {false, true, true, true, true}};
+  for (int a = 0; a < BB_ACCURACY_COUNT; a++) {
+    for (int alg = BB_ALG_DIRECT; alg < BB_ALG_COUNT; alg++)
+      assert_int_equal(bb_accuracy_admits((bb_accuracy)a, (bb_alg)alg), admitted[a][alg]);
+    for (int size = 4; size <= 64; size += 5) {
+      char text[64];
+      snprintf(text, sizeof text, "mb1ic%dih%doc64kh3ph1", 4 * size, size);
+      const int block = bb_isa_block(bb_isa_best());
+      const bb_task task = conv_task(text, block, block);
+      bb_plan_options options = {.isa = bb_isa_best(), .accuracy = (bb_accuracy)a};
+      assert_true(admitted[a][bb_kernel_choose(&task, &options, NULL)->alg]);
+      for (int alg = BB_ALG_DIRECT; alg < BB_ALG_COUNT; alg++) {  // what is asked for is not limited
+        options.alg = (bb_alg)alg;
+        const bb_kernel *kernel = bb_kernel_choose(&task, &options, NULL);
+        if (kernel) assert_int_equal(kernel->alg, alg);
+        for (size_t i = 0; i < bb_kernel_count() && !kernel; i++)
+          assert_false(bb_kernel_at(i)->alg == options.alg && bb_isa_within(bb_kernel_at(i)->isa, options.isa) &&
+                       bb_kernel_at(i)->x_block == block && bb_kernel_at(i)->accepts(&task));
+      }
+    }
+  }
+  bb_kernel kernel = fake;
+  kernel.alg = BB_ALG_WINO63;
+  const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
+  assert_ptr_equal(bb_kernel_choose(&task, &(bb_plan_options){.kernel = &kernel, .accuracy = BB_ACCURACY_STRICT}, NULL),
+                   &kernel);
+}
+
 static void the_environment_caps_every_plan(void **state) {
   (void)state;
   bb_task task = {.problem = {.op = BB_OP_COPY, .copy = {1, 16, 4, 4}}};
@@ -473,6 +505,7 @@ int main(void) {
       cmocka_unit_test_setup(portable_kernels_accept_every_operation, reset),
       cmocka_unit_test_setup(the_registry_is_consistent, reset),
       cmocka_unit_test_setup(what_cannot_be_is_told, reset),
+      cmocka_unit_test_setup(accuracy_limits_the_choice, reset),
       cmocka_unit_test_setup(the_environment_caps_every_plan, reset),
       cmocka_unit_test_setup(packing_sees_what_the_task_uses, reset),
       cmocka_unit_test_setup(large_packed_weights_are_aligned_to_huge_pages, reset),

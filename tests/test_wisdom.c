@@ -154,11 +154,19 @@ static void the_key_holds_what_matters(void **state) {
   other.alg = BB_ALG_DIRECT;
   assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
   other = options;
+  other.accuracy = BB_ACCURACY_FAST;
+  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  other = options;
   other.kernel = &kernel_a;
   assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
   bb_task elsewhere = task;
   elsewhere.y.h_stride += 16;
   assert_false(bb_wisdom_find(wisdom, &elsewhere, &options, &lesson));
+  other = options;
+  other.alg = BB_ALG_WINO43;  // accuracy says nothing about an algorithm that is asked for
+  assert_int_equal(bb_wisdom_add(wisdom, &task, &other, &kernel_b, &config), BB_OK);
+  other.accuracy = BB_ACCURACY_STRICT;
+  assert_true(bb_wisdom_find(wisdom, &task, &other, &lesson));
   bb_map *map;
   assert_int_equal(bb_map_create((int[]){3, 5}, 2, 16, &map), BB_OK);
   elsewhere = task;
@@ -202,16 +210,16 @@ static void signed_nonsense_is_refused(void **state) {
   } cases[] = {
       {"", 0, "no wisdom file"},
       {"{\"json\": 1}\n", 0, "no wisdom file"},
-      {"backbench wisdom 2\n", 0, "another version, expected 1"},
-      {"backbench wisdom 1x\n", 0, "another version"},
-      {"backbench wisdom 1\n\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\t1 2 3 4 5\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\t1 2 3 4 5 -6\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\t1 2 3 4 5 99999999999\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\t\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 1\na\tb\tc\td\te\tf\tg\th\ti\tkernel\t1 2 3 4 5 6\n", 2, "1 lessons, its last line says 2"},
+      {"backbench wisdom 1\n", 0, "another version, expected 2"},
+      {"backbench wisdom 2x\n", 0, "another version"},
+      {"backbench wisdom 2\n\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 -6\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 99999999999\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\t\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6\n", 2, "1 lessons, its last line says 2"},
   };
   bb_wisdom *wisdom = new_wisdom();
   learn(wisdom, three, &kernel_a);
