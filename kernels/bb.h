@@ -178,6 +178,19 @@ size_t bb_plan_packed_bytes(const bb_plan *plan);
 const float *bb_plan_packed(const bb_plan *plan);
 bb_workspace bb_plan_workspace(const bb_plan *plan, int threads);
 
+// The kernel and config that bb_plan_create takes under these options, without weights: measuring makes some up.
+bb_status bb_plan_choose(const bb_task *task, const bb_plan_options *options, const bb_kernel **kernel, bb_config *config,
+                         bb_error *error);
+
+// What a choice may fall on: the configs of the kernels of the strongest level that accepts, in order of preference. Writes the
+// first max of them and returns how many there are.
+typedef struct bb_candidate {
+  const bb_kernel *kernel;
+  bb_config config;
+  double cycles;  // estimated core cycles; NaN if the kernel has no model
+} bb_candidate;
+int bb_plan_candidates(const bb_task *task, const bb_plan_options *options, bb_candidate *out, int max);
+
 // The kernel and config that estimate mode takes without wisdom; NULL if no kernel within the options accepts. config may be
 // NULL. Packs and allocates nothing.
 const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *options, bb_config *config);

@@ -4,7 +4,8 @@
 //
 // Choice, estimate mode: the kernels that accept, in the order of kernels.def. If the first of them has a cost model, the
 // cheapest (kernel, config) of all that have one; otherwise the first with its first config. Measure mode: the fastest of the
-// configs of all kernels of the strongest level that accepts. Wisdom, where it knows the task, comes before either.
+// configs of all kernels of the strongest level that accepts. Wisdom, where it knows the task, comes before either; where it
+// knows the bare convolution only, without what is fused to it, before the estimate.
 
 #include "bb.h"
 
@@ -102,10 +103,31 @@ const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *gi
   return estimate(task, &options, config ? config : &unused);
 }
 
+int bb_plan_candidates(const bb_task *task, const bb_plan_options *given, bb_candidate *out, int max) {
+  const bb_plan_options options = complete(given);
+  int count = 0;
+  const bb_kernel *kernel, *first = NULL;
+  for (size_t i = 0; (kernel = next_kernel(task, &options, &i));) {
+    if (!first) first = kernel;
+    if (kernel->isa != first->isa) continue;
+    bb_config configs[BB_MAX_CONFIGS];
+    const int n = configs_of(kernel, task, &options, configs);
+    for (int c = 0; c < n; c++, count++) {
+      if (count >= max) continue;
+      const double cycles = kernel->cycles ? kernel->cycles(task, bb_machine_get(), &configs[c], options.threads) : NAN;
+      out[count] = (bb_candidate){kernel, configs[c], cycles};
+    }
+  }
+  return count;
+}
+
 // What wisdom says, if it still holds: a new build may have other kernels or configs of the same names.
 static const bb_kernel *remember(const bb_task *task, const bb_plan_options *options, bb_config *config) {
   bb_lesson lesson;
-  if (!options->wisdom || !bb_wisdom_find(options->wisdom, task, options, &lesson)) return NULL;
+  if (!options->wisdom ||
+      !(bb_wisdom_find(options->wisdom, task, options, BB_WISDOM_TASK, &lesson) ||
+        (options->mode == BB_PLAN_ESTIMATE && bb_wisdom_find(options->wisdom, task, options, BB_WISDOM_BARE, &lesson))))
+    return NULL;
   const bb_kernel *kernel;
   for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
     if (strcmp(kernel->name, lesson.kernel) != 0) continue;
@@ -175,21 +197,24 @@ static bb_status make_plan(const bb_task *task, const bb_weights *weights, const
 
 // ---- measuring -----------------------------------------------------------------------------------------------------
 
-// Bounds of one measurement: a batch long against the timer and the wake-up of a thread; a total that lets a network of 50
-// different layers be planned in about 10 s; packed weights of all candidates at once.
-enum { MAX_CANDIDATES = 64, MAX_ROUNDS = 15 };
-static const double batch_seconds = 50e-6, budget_seconds = 0.2;
-static const size_t max_packed_bytes = (size_t)1 << 30;
+// Bounds of one measurement. A batch is long against the timer and against a thread's start; calls that are longer than
+// `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
+// that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
+enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 7 };
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.5, most_seconds = 4;
+// Estimates are off by less than this factor: what is predicted to be slower does not run.
+static const double hopeless = 2;
+// Ratios below this are noise: the order of preference decides.
+static const double near = 1.01;
+static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run
 
-typedef struct candidate {
-  const bb_kernel *kernel;
-  bb_config config;
+typedef struct runner {
+  bb_candidate candidate;
   bb_plan *plan;
-  int repetitions;  // runs in a batch
-  int count;        // batches
-  bool out;         // too slow to go on
-  double seconds[MAX_ROUNDS];
-} candidate;
+  int calls;  // in a batch
+  bool out;
+  double least, seconds[MAX_ROUNDS];  // of a call
+} runner;
 
 typedef struct arena {
   bb_io io;
@@ -223,31 +248,67 @@ static void evict(const void *memory, size_t bytes) {
 #endif
 }
 
-// Every candidate within the options of the strongest level that accepts, in order of preference.
-static int list_candidates(const bb_task *task, const bb_plan_options *options, candidate list[MAX_CANDIDATES]) {
-  int count = 0;
-  size_t packed = 0;
-  const bb_kernel *kernel;
-  for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
-    if (count && kernel->isa != list[0].kernel->isa) continue;
-    bb_config configs[BB_MAX_CONFIGS];
-    const int n = configs_of(kernel, task, options, configs);
-    for (int c = 0; c < n && count < MAX_CANDIDATES; c++) {
-      if (kernel->packed_bytes) packed += kernel->packed_bytes(task, &configs[c]);
-      if (count && packed > max_packed_bytes) return count;
-      list[count++] = (candidate){.kernel = kernel, .config = configs[c]};
-    }
+// Keeps a thread busy for 10 us a tile: long enough for the others to wake up.
+static void idle_tiles(void *context, size_t first, size_t last, int thread) {
+  (void)context, (void)thread;
+  const double end = now() + 10e-6 * (double)(last - first);
+  while (now() < end) {
   }
-  return count;
 }
 
-// Buffers of all arguments, one allocation. Values of magnitude 1: denormals would be slow, zeros could be fast.
+static size_t packed_bytes(const bb_task *task, const bb_candidate *c) {
+  return c->kernel->packed_bytes ? c->kernel->packed_bytes(task, &c->config) : 0;
+}
+
+// The candidates worth a try, in order of preference: not hopeless, and if they are too many or their weights too large
+// together, those with the least estimates.
+static int line_up(const bb_task *task, const bb_plan_options *options, runner list[MAX_RUNNERS]) {
+  bb_candidate all[MAX_CANDIDATES];
+  bool taken[MAX_CANDIDATES] = {false};
+  const int count = bb_min(bb_plan_candidates(task, options, all, MAX_CANDIDATES), MAX_CANDIDATES);
+  double least = INFINITY;
+  for (int i = 0; i < count; i++) least = fmin(least, all[i].cycles);  // fmin leaves NaN out
+  size_t bytes = 0;
+  int n = 0;
+  for (; n < MAX_RUNNERS; n++) {
+    int next = -1;
+    for (int i = 0; i < count; i++)
+      if (!taken[i] && !(all[i].cycles > hopeless * least) && (next < 0 || all[i].cycles < all[next].cycles)) next = i;
+    if (next < 0) break;
+    bytes += packed_bytes(task, &all[next]);
+    if (n && bytes > max_packed_bytes) break;
+    taken[next] = true;
+  }
+  for (int i = 0, k = 0; i < count; i++)
+    if (taken[i]) list[k++] = (runner){.candidate = all[i], .calls = 1, .least = INFINITY};
+  return n;
+}
+
+// Values of magnitude 1: denormals would be slow, zeros could be fast.
+static void fill(float *p, size_t floats) {
+  for (size_t i = 0; i < floats; i++) p[i] = (float)((i * 2654435761u >> 8) % 255) / 127 - 1;
+}
+
+// Memory of so many arrays of floats in one allocation, filled; NULL where an array has none.
+static void *allocate(const size_t *floats, float **at, size_t count) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < count; i++) bytes += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
+  char *memory = bb_alloc(bytes), *next = memory;
+  if (!memory) return NULL;
+  fill((float *)(void *)memory, bytes / sizeof(float));
+  for (size_t i = 0; i < count; i++) {
+    at[i] = floats[i] ? (float *)(void *)next : NULL;
+    next += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
+  }
+  return memory;
+}
+
+// Buffers of all arguments.
 static bb_status make_arena(const bb_task *task, const bb_plan *const *plans, int count, int threads, arena *a) {
-  *a = (arena){0};
   const bool two = task->problem.op == BB_OP_ELTWISE || task->epilogue.residual;
   const size_t x_lanes = (size_t)task->x.N * (size_t)bb_map_lanes(task->x.map);
   const size_t y_lanes = (size_t)task->y.N * (size_t)bb_map_lanes(task->y.map);
-  float *at[7] = {NULL};
+  float *at[7];
   const size_t floats[7] = {bb_view_size(&task->x),
                             two ? bb_view_size(&task->x2) : 0,
                             task->prologue.dynamic_scale ? x_lanes : 0,
@@ -255,29 +316,53 @@ static bb_status make_arena(const bb_task *task, const bb_plan *const *plans, in
                             bb_view_size(&task->y),
                             task->epilogue.second ? bb_view_size(&task->y2) : 0,
                             task->epilogue.gap ? y_lanes : 0};
-  size_t bytes = 0;
-  for (size_t i = 0; i < BB_COUNT(floats); i++) bytes += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
-  a->memory = bb_alloc(bytes);
+  *a = (arena){.memory = allocate(floats, at, BB_COUNT(floats))};
   if (!a->memory) return BB_NO_MEMORY;
-  char *next = a->memory;
-  for (size_t i = 0; i < BB_COUNT(floats); i++) {
-    if (floats[i]) at[i] = (float *)next;
-    next += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
-  }
-  float *all = a->memory;
-  for (size_t i = 0; i < bytes / sizeof(float); i++) all[i] = (float)((i * 2654435761u >> 8) % 255) / 127 - 1;
   a->io = (bb_io){.x = at[0], .x2 = at[1], .x_scale = at[2], .y_scale = at[3], .y = at[4], .y2 = at[5], .gap = at[6]};
   const bb_status status = bb_exec_create(plans, (size_t)count, threads, &a->exec);
   if (status) free(a->memory);
   return status;
 }
 
-static double time_batch(const candidate *c, const arena *a, const bb_plan_options *options) {
-  const bb_plan *plan = c->plan;
-  if (options->cold) evict(plan->packed, plan->packed_bytes);
-  const double start = now();
-  for (int i = 0; i < c->repetitions; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
-  return (now() - start) / c->repetitions;
+// Plans of all runners, of weights made up: speed does not depend on them.
+static bb_status pack_all(const bb_task *task, runner *list, int count, bb_error *error) {
+  float *at[4];
+  size_t floats[4] = {0};
+  const int C = task->x.C;
+  if (task->problem.op == BB_OP_CONV) {
+    const bb_conv *c = &task->problem.conv;
+    floats[0] = (size_t)c->K * (size_t)(c->C / c->G) * (size_t)c->R * (size_t)c->S;
+    floats[1] = task->epilogue.bias ? (size_t)c->K : 0;
+  }
+  if (task->prologue.scale_shift || task->problem.op == BB_OP_SCALE) floats[2] = floats[3] = (size_t)C;
+  void *memory = allocate(floats, at, BB_COUNT(floats));
+  if (!memory) return bb_fail(error, BB_NO_MEMORY, "out of memory for the weights of a measurement");
+  const bb_weights weights = {.w = at[0], .b = at[1], .scale = at[2], .shift = at[3]};
+  bb_status status = BB_OK;
+  for (int i = 0; i < count && !status; i++)
+    status = make_plan(task, &weights, list[i].candidate.kernel, &list[i].candidate.config, &list[i].plan, error);
+  free(memory);
+  return status;
+}
+
+// Seconds of a call. Hot: a batch of calls after one that fills the caches again, unless calls are long. Cold: each call with
+// its weights in no cache.
+static double time_batch(const runner *r, const arena *a, const bb_plan_options *options) {
+  double seconds = 0;
+  if (!options->cold) {
+    if (r->least < long_call) bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    const double start = now();
+    for (int i = 0; i < r->calls; i++) bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    seconds = now() - start;
+  }
+  for (int i = 0; i < r->calls && options->cold; i++) {
+    evict(r->plan->packed, r->plan->packed_bytes);
+    if (options->threads > 1) bb_pool_run(options->pool, 4 * (size_t)options->threads, idle_tiles, NULL);
+    const double start = now();
+    bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    seconds += now() - start;
+  }
+  return seconds / r->calls;
 }
 
 static int compare_seconds(const void *a, const void *b) {
@@ -285,76 +370,126 @@ static int compare_seconds(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static double median(const candidate *c) {
-  double sorted[MAX_ROUNDS];
-  memcpy(sorted, c->seconds, (size_t)c->count * sizeof *sorted);
-  qsort(sorted, (size_t)c->count, sizeof *sorted, compare_seconds);
-  return sorted[(c->count - 1) / 2];
+// Ratios of the times of r to those of `to`, round by round, sorted.
+static void ratios(const runner *r, const runner *to, int rounds, double sorted[MAX_ROUNDS]) {
+  for (int i = 0; i < rounds; i++) sorted[i] = r->seconds[i] / to->seconds[i];
+  qsort(sorted, (size_t)rounds, sizeof *sorted, compare_seconds);
 }
 
-// Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. Those twice as slow as the
-// best leave after the first round, those 1.2 times as slow after the fourth.
-static void race(candidate *list, int count, const arena *a, const bb_plan_options *options) {
-  const double start = now();
-  for (int i = 0; i < count; i++) {  // warm up
-    list[i].repetitions = 1;
-    const double once = time_batch(&list[i], a, options);
-    if (once > budget_seconds / 4)
-      list[i].seconds[list[i].count++] = once;  // too long to throw away
-    else if (!options->cold)
-      list[i].repetitions = 1 + (int)(batch_seconds / fmax(once, 1e-7));
+static double median(const double *sorted, int n) { return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2; }
+
+// Of those still in, the one with the least median time.
+static int leader_of(const runner *list, int count, int rounds) {
+  int leader = -1;
+  double best = INFINITY;
+  for (int i = 0; i < count; i++) {
+    if (list[i].out) continue;
+    double sorted[MAX_ROUNDS];
+    memcpy(sorted, list[i].seconds, (size_t)rounds * sizeof *sorted);
+    qsort(sorted, (size_t)rounds, sizeof *sorted, compare_seconds);
+    if (leader >= 0 && !(median(sorted, rounds) < best)) continue;
+    leader = i;
+    best = median(sorted, rounds);
   }
-  for (int round = 0; round < MAX_ROUNDS; round++) {
-    double best = INFINITY;
+  return leader;
+}
+
+// Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. The first rounds send away what
+// is far behind even at its best; then those leave whose ratio to the leader, round by round, is not near with 95 % confidence
+// (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up. Returns
+// the winner.
+static int race(runner *list, int count, const arena *a, const bb_plan_options *options) {
+  const double start = now();
+  int rounds = 0, leader = 0;
+  for (int i = 0; i < count; i++) {  // warm up
+    list[i].least = time_batch(&list[i], a, options);
+    list[i].calls = 1 + (int)(batch_seconds / fmax(list[i].least, 1e-7));
+  }
+  for (bool open = true; open && rounds < MAX_ROUNDS;) {
     for (int i = 0; i < count; i++) {
       if (list[i].out) continue;
-      if (list[i].count <= round) list[i].seconds[list[i].count++] = time_batch(&list[i], a, options);
-      best = fmin(best, median(&list[i]));
+      const double seconds = time_batch(&list[i], a, options);
+      list[i].seconds[rounds] = seconds;
+      list[i].least = fmin(list[i].least, seconds);
     }
-    const double limit = round < 3 ? 2.0 : 1.2;
-    for (int i = 0; i < count; i++) list[i].out |= median(&list[i]) > limit * best;
-    if (now() - start > budget_seconds) break;
+    rounds++;
+    leader = leader_of(list, count, rounds);
+    double least = INFINITY, sorted[MAX_ROUNDS];
+    for (int i = 0; i < count; i++) least = list[i].out ? least : fmin(least, list[i].least);
+    const double limit = rounds == 1 ? 2 : rounds == 3 ? 1.25 : INFINITY, spent = now() - start;
+    open = false;
+    for (int i = 0; i < count; i++) {
+      if (list[i].out || i == leader) continue;
+      list[i].out = list[i].least > limit * least;
+      if (rounds >= LEAST_ROUNDS) {
+        ratios(&list[i], &list[leader], rounds, sorted);
+        const int below = bb_max(0, (int)(0.5 * rounds - 0.98 * sqrt(rounds)));
+        list[i].out |= sorted[below] > near;
+        if (sorted[rounds - 1 - below] < near) continue;
+      }
+      open |= !list[i].out;
+    }
+    open &= spent < (rounds < LEAST_ROUNDS ? most_seconds : near_seconds);
   }
+  for (int i = 0; i < leader; i++) {
+    double sorted[MAX_ROUNDS];
+    if (list[i].out) continue;
+    ratios(&list[i], &list[leader], rounds, sorted);
+    if (median(sorted, rounds) <= near) return i;
+  }
+  return leader;
 }
 
-// The fastest candidate, as a plan. Within 1 % the order of preference decides: that is noise.
-static bb_status measure(const bb_task *task, const bb_weights *weights, const bb_plan_options *options, bb_plan **out,
+// The fastest candidate.
+static bb_status measure(const bb_task *task, const bb_plan_options *options, const bb_kernel **kernel, bb_config *config,
                          bb_error *error) {
-  *out = NULL;
   if (bb_pool_threads(options->pool) != options->threads)
     return bb_fail(error, BB_INVALID, "measuring for %d threads on a pool of %d", options->threads,
                    bb_pool_threads(options->pool));
-  candidate list[MAX_CANDIDATES];
-  const bb_plan *plans[MAX_CANDIDATES];
-  const int count = list_candidates(task, options, list);
-  if (count == 0) return refuse(task, options, error);
-
-  bb_status status = BB_OK;
-  int made = 0, winner = 0;
-  for (; made < count && !status; made += !status) {
-    status = make_plan(task, weights, list[made].kernel, &list[made].config, &list[made].plan, error);
-    plans[made] = list[made].plan;
-  }
-  arena a;
-  if (!status && count > 1) {
-    status = make_arena(task, plans, count, options->threads, &a);
-    if (status) {
+  runner *list = malloc(MAX_RUNNERS * sizeof *list);
+  if (!list) return bb_fail(error, BB_NO_MEMORY, "out of memory for a measurement");
+  const int count = line_up(task, options, list);
+  int winner = 0;
+  bb_status status = count ? BB_OK : refuse(task, options, error);
+  if (count > 1) {
+    const bb_plan *plans[MAX_RUNNERS];
+    arena a;
+    status = pack_all(task, list, count, error);
+    for (int i = 0; i < count; i++) plans[i] = list[i].plan;
+    if (!status && (status = make_arena(task, plans, count, options->threads, &a)))
       bb_fail(error, status, "out of memory for the buffers of a measurement");
-    } else {
-      race(list, count, &a, options);
+    if (!status) {
+      winner = race(list, count, &a, options);
       bb_exec_destroy(a.exec);
       free(a.memory);
-      double best = INFINITY;
-      for (int i = 0; i < count; i++) best = fmin(best, median(&list[i]));
-      while (median(&list[winner]) > 1.01 * best) winner++;
     }
+    for (int i = 0; i < count; i++) bb_plan_destroy(list[i].plan);
   }
-  if (!status && options->wisdom && bb_wisdom_add(options->wisdom, task, options, list[winner].kernel, &list[winner].config))
-    status = bb_fail(error, BB_NO_MEMORY, "out of memory for a line of wisdom");
-  for (int i = 0; i < made; i++)
-    if (status || i != winner) bb_plan_destroy(list[i].plan);
-  if (!status) *out = list[winner].plan;
+  if (!status) {
+    *kernel = list[winner].candidate.kernel;
+    *config = list[winner].candidate.config;
+    if (options->wisdom && bb_wisdom_add(options->wisdom, task, options, BB_WISDOM_TASK, *kernel, config))
+      status = bb_fail(error, BB_NO_MEMORY, "out of memory for a line of wisdom");
+  }
+  free(list);
   return status;
+}
+
+static bb_status choose(const bb_task *task, const bb_plan_options *options, const bb_kernel **kernel, bb_config *config,
+                        bb_error *error) {
+  *kernel = remember(task, options, config);
+  if (*kernel) return BB_OK;
+  if (options->mode == BB_PLAN_MEASURE) return measure(task, options, kernel, config, error);
+  *kernel = estimate(task, options, config);
+  return *kernel ? BB_OK : refuse(task, options, error);
+}
+
+bb_status bb_plan_choose(const bb_task *task, const bb_plan_options *given, const bb_kernel **kernel, bb_config *config,
+                         bb_error *error) {
+  *kernel = NULL;
+  const bb_plan_options options = complete(given);
+  const bb_status status = bb_task_validate(task, error);
+  return status ? status : choose(task, &options, kernel, config, error);
 }
 
 bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_plan_options *given_options, bb_plan **out,
@@ -365,11 +500,9 @@ bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_
   if ((status = bb_task_validate(task, error)) || (status = take_weights(task, given, &weights, error))) return status;
   const bb_plan_options options = complete(given_options);
   bb_config config;
-  const bb_kernel *kernel = remember(task, &options, &config);
-  if (!kernel && options.mode == BB_PLAN_MEASURE) return measure(task, &weights, &options, out, error);
-  if (!kernel) kernel = estimate(task, &options, &config);
-  if (!kernel) return refuse(task, &options, error);
-  return make_plan(task, &weights, kernel, &config, out, error);
+  const bb_kernel *kernel;
+  status = choose(task, &options, &kernel, &config, error);
+  return status ? status : make_plan(task, &weights, kernel, &config, out, error);
 }
 
 void bb_plan_destroy(bb_plan *plan) {

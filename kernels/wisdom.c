@@ -9,7 +9,8 @@
 //   tile> end <lessons> <FNV-1a of all before this line>
 //
 // Fields are separated by tabs, the six numbers by blanks. All up to the views is the key, compared as text: it holds whatever
-// may change the answer. Lessons of another CPU or another build's set of kernels stay in the file and never match.
+// may change the answer. "*" for the views: of the bare problem, whatever is fused to it. Lessons of another CPU or another
+// build's set of kernels stay in the file and never match.
 
 #include "wisdom.h"
 
@@ -111,27 +112,35 @@ static int print_view(const bb_view *v, char *text, size_t size) {
                   (unsigned long long)lanes);
 }
 
-static bool make_key(const bb_task *task, const bb_plan_options *options, char key[MAX_KEY]) {
-  char cpu[64], problem[512], views[4][96];
-  snprintf(cpu, sizeof cpu, "%s", bb_machine_get()->cpu);
+static void print_cpu(char cpu[64]) {
+  snprintf(cpu, 64, "%s", bb_machine_get()->cpu);
   for (char *c = cpu; *c; c++)
     if ((unsigned char)*c < ' ') *c = ' ';
-  if (bb_task_print(task, problem, sizeof problem) >= (int)sizeof problem) return false;
+}
+
+static bool make_key(const bb_task *task, const bb_plan_options *options, bb_wisdom_about about, char key[MAX_KEY]) {
+  char cpu[64], problem[512], views[400] = "*";
+  print_cpu(cpu);
+  const bb_task bare = {.problem = task->problem};
+  if (bb_task_print(about == BB_WISDOM_BARE ? &bare : task, problem, sizeof problem) >= (int)sizeof problem) return false;
   const bb_view *const all[4] = {&task->x, &task->y, &task->x2, &task->y2};
-  for (int i = 0; i < 4; i++)
-    if (print_view(all[i], views[i], sizeof views[i]) >= (int)sizeof views[i]) return false;
+  for (size_t i = 0, n = 0; i < BB_COUNT(all) && about == BB_WISDOM_TASK; i++) {
+    if (i) views[n++] = ' ';
+    n += (size_t)print_view(all[i], views + n, sizeof views - n);
+    if (n + 1 >= sizeof views) return false;
+  }
   const bool named = options->alg != BB_ALG_AUTO || options->kernel;  // accuracy says nothing about it
-  const int length =
-      snprintf(key, MAX_KEY, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%016llx\t%s\t%s %s %s %s", cpu, bb_isa_name(options->isa),
-               bb_alg_name(options->alg), named ? "*" : bb_accuracy_name(options->accuracy),
-               options->kernel ? options->kernel->name : "*", options->threads, options->cold ? "cold" : "hot",
-               (unsigned long long)kernel_set(), problem, views[0], views[1], views[2], views[3]);
+  const int length = snprintf(key, MAX_KEY, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%016llx\t%s\t%s", cpu, bb_isa_name(options->isa),
+                              bb_alg_name(options->alg), named ? "*" : bb_accuracy_name(options->accuracy),
+                              options->kernel ? options->kernel->name : "*", options->threads, options->cold ? "cold" : "hot",
+                              (unsigned long long)kernel_set(), problem, views);
   return length < MAX_KEY;
 }
 
-bool bb_wisdom_find(bb_wisdom *wisdom, const bb_task *task, const bb_plan_options *options, bb_lesson *lesson) {
+bool bb_wisdom_find(bb_wisdom *wisdom, const bb_task *task, const bb_plan_options *options, bb_wisdom_about about,
+                    bb_lesson *lesson) {
   char key[MAX_KEY];
-  if (!make_key(task, options, key)) return false;
+  if (!make_key(task, options, about, key)) return false;
   pthread_mutex_lock(&wisdom->lock);
   const entry *e = find(&wisdom->entries, key);
   if (e) *lesson = e->lesson;
@@ -139,12 +148,12 @@ bool bb_wisdom_find(bb_wisdom *wisdom, const bb_task *task, const bb_plan_option
   return e;
 }
 
-bb_status bb_wisdom_add(bb_wisdom *wisdom, const bb_task *task, const bb_plan_options *options, const bb_kernel *kernel,
-                        const bb_config *config) {
+bb_status bb_wisdom_add(bb_wisdom *wisdom, const bb_task *task, const bb_plan_options *options, bb_wisdom_about about,
+                        const bb_kernel *kernel, const bb_config *config) {
   char key[MAX_KEY];
   entry new = {.lesson.config = *config};
   const int length = snprintf(new.lesson.kernel, sizeof new.lesson.kernel, "%s", kernel->name);
-  if (!make_key(task, options, key) || length >= (int)sizeof new.lesson.kernel) return BB_OK;  // too long to remember
+  if (!make_key(task, options, about, key) || length >= (int)sizeof new.lesson.kernel) return BB_OK;  // too long to remember
   new.key = malloc(strlen(key) + 1);
   if (!new.key) return BB_NO_MEMORY;
   strcpy(new.key, key);
@@ -154,6 +163,21 @@ bb_status bb_wisdom_add(bb_wisdom *wisdom, const bb_task *task, const bb_plan_op
   pthread_mutex_unlock(&wisdom->lock);
   if (!room) free(new.key);
   return room ? BB_OK : BB_NO_MEMORY;
+}
+
+void bb_wisdom_count(bb_wisdom *wisdom, size_t *all, size_t *usable) {
+  char cpu[64], set[24];
+  print_cpu(cpu);
+  const size_t length = strlen(cpu);
+  snprintf(set, sizeof set, "\t%016llx\t", (unsigned long long)kernel_set());
+  pthread_mutex_lock(&wisdom->lock);
+  *all = wisdom->entries.count;
+  *usable = 0;
+  for (size_t i = 0; i < *all; i++) {
+    const char *key = wisdom->entries.at[i].key;
+    *usable += !strncmp(key, cpu, length) && key[length] == '\t' && strstr(key, set);
+  }
+  pthread_mutex_unlock(&wisdom->lock);
 }
 
 bb_status bb_wisdom_create(bb_wisdom **out) {

@@ -116,8 +116,8 @@ void bb_reference_destroy(bb_reference *reference);
 typedef struct bb_net bb_net;
 
 typedef struct bb_net_options {
-  bb_isa isa;          // cap
-  bb_alg alg;          // BB_ALG_AUTO = any that accuracy admits; an algorithm = for the convolutions that it can do
+  bb_isa isa;  // cap
+  bb_alg alg;  // BB_ALG_AUTO = any that accuracy admits; an algorithm = for the convolutions that it can do
   bb_accuracy accuracy;
   int threads;         // that it is made for
   const char *passes;  // "-fuse_act,-se": all but these; NULL = all

@@ -175,7 +175,7 @@ bb_status bb_net_create(const bb_graph *graph, const bb_params *params, const bb
                         bb_error *error) {
   *out = NULL;
   const bb_net_options o = given ? *given : (bb_net_options){.isa = bb_isa_best(), .threads = 1};
-  const bb_plan_options options = {
+  bb_plan_options options = {
       .isa = o.isa,
       .alg = o.alg,
       .accuracy = o.accuracy,
@@ -198,7 +198,12 @@ bb_status bb_net_create(const bb_graph *graph, const bb_params *params, const bb
   net->outputs = graph->outputs;
   for (int i = 0; i < graph->params; i++) net->bytes.weights += graph->param[i].count * sizeof(float);
   if (error) error->text[0] = 0;
-  status = compile(net, graph, params, &options, mask, error);
+  // Of equal layers one is measured.
+  bb_wisdom *own = NULL;
+  if (options.mode == BB_PLAN_MEASURE && !options.wisdom) status = bb_wisdom_create(&own);
+  if (own) options.wisdom = own;
+  if (!status) status = compile(net, graph, params, &options, mask, error);
+  bb_wisdom_destroy(own);
   bb_exec *exec = NULL;
   if (!status) status = bb_exec_create((const bb_plan *const *)net->plan, (size_t)net->steps, net->threads, &exec);
   if (status) {

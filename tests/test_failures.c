@@ -192,7 +192,7 @@ static bb_status write_and_read(void *context, bb_error *error) {
     bb_task task = {.problem = problems[0]};
     const bb_plan_options options = {.threads = 1};
     status = bb_task_views(&task, 1, 1);
-    if (!status) status = bb_wisdom_add(wisdom, &task, &options, bb_kernel_at(0), &(bb_config){0});
+    if (!status) status = bb_wisdom_add(wisdom, &task, &options, BB_WISDOM_TASK, bb_kernel_at(0), &(bb_config){0});
   }
   if (status) {
     snprintf(error->text, sizeof error->text, "no memory for wisdom");

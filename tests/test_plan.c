@@ -16,6 +16,7 @@
 
 #include "kernels/bb.h"
 #include "kernels/common.h"
+#include "kernels/wisdom.h"
 
 static bb_task conv_task(const char *text, int x_block, int y_block) {
   bb_task task;
@@ -110,6 +111,15 @@ static void second_stage(const bb_args *args, size_t first, size_t last) {
   assert_int_equal(args->shared[0], 1);
   __atomic_fetch_add(&runs[1], first == 0, __ATOMIC_RELAXED);
   __atomic_fetch_add(&tiles_seen[1], last - first, __ATOMIC_RELAXED);
+}
+
+// 20 us for five tiles.
+static void some_work(const bb_args *args, size_t first, size_t last) {
+  (void)args;
+  struct timespec start, t;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  do clock_gettime(CLOCK_MONOTONIC, &t);
+  while ((t.tv_sec - start.tv_sec) * 1000000000L + t.tv_nsec - start.tv_nsec < (long)(last - first) * 4000L);
 }
 
 static const bb_kernel fake = {.name = "conv_fake_nchw_generic",
@@ -482,6 +492,81 @@ static void measuring_finds_the_fastest(void **state) {
     }
 }
 
+static void candidates_are_listed(void **state) {
+  (void)state;
+  const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
+  bb_candidate list[4] = {{0}};
+  assert_int_equal(bb_plan_candidates(&task, &(bb_plan_options){.kernel = &fake}, list, 2), 3);
+  assert_null(list[2].kernel);
+  assert_int_equal(bb_plan_candidates(&task, &(bb_plan_options){.kernel = &fake}, list, 4), 3);
+  for (int i = 0; i < 3; i++) {
+    assert_ptr_equal(list[i].kernel, &fake);
+    assert_true(list[i].cycles == 100.0 * list[i].config.q);
+  }
+  assert_int_equal(list[0].config.q, 3);
+  assert_int_equal(bb_plan_candidates(&task, &(bb_plan_options){.isa = BB_ISA_GENERIC}, list, 4), 0);
+  const bb_task real = conv_task("mb1ic32ih9oc64kh3ph1", bb_isa_block(bb_isa_best()), bb_isa_block(bb_isa_best()));
+  bb_candidate all[64];
+  const bb_plan_options options = {.isa = bb_isa_best(), .accuracy = BB_ACCURACY_FAST};
+  const int count = bb_plan_candidates(&real, &options, all, 64);
+  assert_in_range(count, 1, 64);
+  for (int i = 0; i < count; i++) assert_int_equal(all[i].kernel->isa, all[0].kernel->isa);
+}
+
+// Says that q = 1 is hopeless and 2 the best.
+static double wrong_cycles(const bb_task *task, const bb_machine *machine, const bb_config *config, int threads) {
+  (void)task, (void)machine, (void)threads;
+  return config->q == 1 ? 250 : 100.0 + config->q;
+}
+
+static void hopeless_candidates_are_not_tried(void **state) {
+  (void)state;
+  slow = true;
+  const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
+  bb_kernel kernel = fake;
+  kernel.cycles = wrong_cycles;
+  const bb_kernel *chosen;
+  bb_config config;
+  const bb_plan_options options = {.kernel = &kernel, .mode = BB_PLAN_MEASURE};
+  assert_int_equal(bb_plan_choose(&task, &options, &chosen, &config, NULL), BB_OK);
+  assert_ptr_equal(chosen, &kernel);
+  assert_int_equal(config.q, 2);  // faster than 3
+}
+
+static void equal_candidates_go_by_preference(void **state) {
+  (void)state;
+  const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
+  bb_kernel kernel = fake;
+  kernel.stage[0].run = some_work;  // all alike
+  kernel.stage[1].run = NULL;
+  kernel.cycles = NULL;
+  int first = 0;
+  for (int i = 0; i < 5; i++) {
+    const bb_kernel *chosen;
+    bb_config config;
+    const bb_plan_options options = {.kernel = &kernel, .mode = BB_PLAN_MEASURE};
+    assert_int_equal(bb_plan_choose(&task, &options, &chosen, &config, NULL), BB_OK);
+    first += config.q == 3;
+  }
+  assert_true(first >= 2);  // noise may have its way now and then
+}
+
+static void lessons_of_the_bare_problem_serve_estimates(void **state) {
+  (void)state;
+  const bb_task bare = conv_task("mb1ic8ih4oc8kh1", 16, 16), fused = conv_task("mb1ic8ih4oc8kh1 +bias+relu", 16, 16);
+  bb_plan_options options = {.kernel = &fake, .isa = bb_isa_best(), .threads = 1};
+  assert_int_equal(bb_wisdom_create(&options.wisdom), BB_OK);
+  assert_int_equal(bb_wisdom_add(options.wisdom, &bare, &options, BB_WISDOM_BARE, &fake, &(bb_config){.q = 2}), BB_OK);
+  const bb_kernel *kernel;
+  bb_config config;
+  assert_int_equal(bb_plan_choose(&fused, &options, &kernel, &config, NULL), BB_OK);
+  assert_int_equal(config.q, 2);
+  options.mode = BB_PLAN_MEASURE;  // wants to know exactly
+  assert_int_equal(bb_plan_choose(&fused, &options, &kernel, &config, NULL), BB_OK);
+  assert_true(runs[0] > 0);
+  bb_wisdom_destroy(options.wisdom);
+}
+
 static void measuring_needs_the_pool_it_plans_for(void **state) {
   (void)state;
   const bb_task task = conv_task("mb1ic8ih4oc8kh1", 16, 16);
@@ -513,6 +598,10 @@ int main(void) {
       cmocka_unit_test_setup(runs_can_be_timed_from_inside, reset),
       cmocka_unit_test_setup(a_portable_convolution_comes_out_right, reset),
       cmocka_unit_test_setup(measuring_finds_the_fastest, reset),
+      cmocka_unit_test_setup(candidates_are_listed, reset),
+      cmocka_unit_test_setup(hopeless_candidates_are_not_tried, reset),
+      cmocka_unit_test_setup(equal_candidates_go_by_preference, reset),
+      cmocka_unit_test_setup(lessons_of_the_bare_problem_serve_estimates, reset),
       cmocka_unit_test_setup(measuring_needs_the_pool_it_plans_for, reset),
       cmocka_unit_test_setup(measuring_walks_the_registry, reset),
   };

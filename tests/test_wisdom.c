@@ -56,7 +56,7 @@ static bb_wisdom *new_wisdom(void) {
 static bool knows(bb_wisdom *wisdom, const char *text, const char *kernel) {
   const bb_task task = task_of(text);
   bb_lesson lesson;
-  if (!bb_wisdom_find(wisdom, &task, &options, &lesson)) return false;
+  if (!bb_wisdom_find(wisdom, &task, &options, BB_WISDOM_TASK, &lesson)) return false;
   assert_string_equal(lesson.kernel, kernel);
   assert_memory_equal(&lesson.config, &config, sizeof config);
   return true;
@@ -64,7 +64,7 @@ static bool knows(bb_wisdom *wisdom, const char *text, const char *kernel) {
 
 static void learn(bb_wisdom *wisdom, const char *text, const bb_kernel *kernel) {
   const bb_task task = task_of(text);
-  assert_int_equal(bb_wisdom_add(wisdom, &task, &options, kernel, &config), BB_OK);
+  assert_int_equal(bb_wisdom_add(wisdom, &task, &options, BB_WISDOM_TASK, kernel, &config), BB_OK);
 }
 
 static char *read_all(const char *from, size_t *bytes) {
@@ -140,39 +140,56 @@ static void the_key_holds_what_matters(void **state) {
   learn(wisdom, one, &kernel_a);
   const bb_task task = task_of(one);
   bb_lesson lesson;
-  assert_true(bb_wisdom_find(wisdom, &task, &options, &lesson));
+  assert_true(bb_wisdom_find(wisdom, &task, &options, BB_WISDOM_TASK, &lesson));
   bb_plan_options other = options;
   other.threads = 3;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   other = options;
   other.cold = true;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   other = options;
   other.isa = BB_ISA_AVX2;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   other = options;
   other.alg = BB_ALG_DIRECT;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   other = options;
   other.accuracy = BB_ACCURACY_FAST;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   other = options;
   other.kernel = &kernel_a;
-  assert_false(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   bb_task elsewhere = task;
   elsewhere.y.h_stride += 16;
-  assert_false(bb_wisdom_find(wisdom, &elsewhere, &options, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &elsewhere, &options, BB_WISDOM_TASK, &lesson));
   other = options;
   other.alg = BB_ALG_WINO43;  // accuracy says nothing about an algorithm that is asked for
-  assert_int_equal(bb_wisdom_add(wisdom, &task, &other, &kernel_b, &config), BB_OK);
+  assert_int_equal(bb_wisdom_add(wisdom, &task, &other, BB_WISDOM_TASK, &kernel_b, &config), BB_OK);
   other.accuracy = BB_ACCURACY_STRICT;
-  assert_true(bb_wisdom_find(wisdom, &task, &other, &lesson));
+  assert_true(bb_wisdom_find(wisdom, &task, &other, BB_WISDOM_TASK, &lesson));
   bb_map *map;
   assert_int_equal(bb_map_create((int[]){3, 5}, 2, 16, &map), BB_OK);
   elsewhere = task;
   elsewhere.x = bb_view_dense(1, 8, 4, 4, map);
-  assert_false(bb_wisdom_find(wisdom, &elsewhere, &options, &lesson));
+  assert_false(bb_wisdom_find(wisdom, &elsewhere, &options, BB_WISDOM_TASK, &lesson));
   bb_map_destroy(map);
+  bb_wisdom_destroy(wisdom);
+}
+
+static void lessons_of_the_bare_problem(void **state) {
+  (void)state;
+  bb_wisdom *wisdom = new_wisdom();
+  const bb_task plain = task_of(one), fused = task_of(two);
+  bb_lesson lesson;
+  assert_int_equal(bb_wisdom_add(wisdom, &fused, &options, BB_WISDOM_BARE, &kernel_a, &config), BB_OK);
+  assert_false(bb_wisdom_find(wisdom, &fused, &options, BB_WISDOM_TASK, &lesson));
+  assert_true(bb_wisdom_find(wisdom, &fused, &options, BB_WISDOM_BARE, &lesson));
+  assert_true(bb_wisdom_find(wisdom, &plain, &options, BB_WISDOM_BARE, &lesson));
+  assert_string_equal(lesson.kernel, kernel_a.name);
+  size_t all, usable;
+  bb_wisdom_count(wisdom, &all, &usable);
+  assert_int_equal(all, 1);
+  assert_int_equal(usable, 1);
   bb_wisdom_destroy(wisdom);
 }
 
@@ -248,6 +265,10 @@ static void lessons_of_another_cpu_stay_and_say_nothing(void **state) {
   assert_int_equal(bb_wisdom_load(wisdom, other_path, NULL), BB_OK);
   assert_false(knows(wisdom, one, kernel_a.name));
   assert_true(knows(wisdom, two, kernel_b.name));
+  size_t all, usable;
+  bb_wisdom_count(wisdom, &all, &usable);
+  assert_int_equal(all, 2);
+  assert_int_equal(usable, 1);
   assert_int_equal(bb_wisdom_save(wisdom, path, NULL), BB_OK);
   size_t again;
   char *kept = read_all(path, &again);
@@ -281,11 +302,9 @@ static void files_that_cannot_be_used(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(what_is_saved_is_loaded),
-      cmocka_unit_test(the_key_holds_what_matters),
-      cmocka_unit_test(cut_files_are_refused),
-      cmocka_unit_test(signed_nonsense_is_refused),
-      cmocka_unit_test(lessons_of_another_cpu_stay_and_say_nothing),
+      cmocka_unit_test(what_is_saved_is_loaded),     cmocka_unit_test(the_key_holds_what_matters),
+      cmocka_unit_test(lessons_of_the_bare_problem), cmocka_unit_test(cut_files_are_refused),
+      cmocka_unit_test(signed_nonsense_is_refused),  cmocka_unit_test(lessons_of_another_cpu_stay_and_say_nothing),
       cmocka_unit_test(files_that_cannot_be_used),
   };
   return cmocka_run_group_tests_name("wisdom", tests, make_folder, remove_folder);
