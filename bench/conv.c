@@ -198,7 +198,7 @@ static exit_code check_ours(conv_work *w, row *r) {
   r->err_bound = conv_bound(w->plan[0]);
   bb_verify_reset(w->verify);
   bb_plan_run(w->plan[0], w->exec, w->pool, &w->verify->io);
-  const bool ok = bb_verify_check(w->verify, r->err_bound, &result);
+  const bool ok = bb_verify_check(w->verify, bb_plan_kernel(w->plan[0])->alg, r->err_bound, &result);
   take_result(r, &result.ref);
   if (!ok) row_fail(r, "wrong result: %s", result.text);
   return EXIT_OK;
@@ -214,7 +214,7 @@ static exit_code check_peer(const peer *p, peer_conv *conv, const bb_ref_data *d
     return fail(EXIT_SYSTEM, "out of memory for the output of %s", r->problem);
   }
   // It claims no bound: what any direct float computation keeps.
-  const bool ok = bb_ref_compare(data, y, 0, &result);
+  const bool ok = bb_ref_compare(data, NULL, y, 0, &result);
   free(y);
   take_result(r, &result);
   if (!ok)

@@ -79,7 +79,7 @@ static exit_code time_candidate(const options *o, const team *t, bb_isa isa, con
   conv_work_run(&w);
   r->checked = true;
   r->err_bound = conv_bound(w.plan[0]);
-  const bool ok = bb_verify_check(w.verify, r->err_bound, &result);
+  const bool ok = bb_verify_check(w.verify, c->kernel->alg, r->err_bound, &result);
   r->err_l2 = result.ref.err_l2;
   if (!ok) row_fail(r, "wrong result: %s", result.text);
   if (ok) {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/winograd.h"
+
 // ---- views ---------------------------------------------------------------------------------------------------------
 
 static size_t lane_offset(const bb_view *v, int n, int lane, int h, int w) {
@@ -228,11 +230,28 @@ static bool check_surroundings(const bb_view *view, bb_verify_buffer *b, const c
   return true;
 }
 
-static bool check_values(bb_verify *v, const bb_view *view, bb_verify_buffer *b, const char *what, double bound,
-                         bb_verify_result *r) {
+static double number(bb_ratio r) { return (double)r.num / r.den; }
+
+const bb_ref_wino *bb_verify_wino(bb_alg alg, bb_ref_wino *to) {
+  const bb_wino *from = alg == BB_ALG_WINO23   ? &bb_wino23
+                        : alg == BB_ALG_WINO43 ? &bb_wino43
+                        : alg == BB_ALG_WINO63 ? &bb_wino63
+                                               : NULL;
+  if (!from) return NULL;
+  *to = (bb_ref_wino){.m = from->m};
+  for (int i = 0; i < from->m + 2; i++) {
+    for (int j = 0; j < from->m + 2; j++) to->bt[i][j] = number(from->bt[i][j]);
+    for (int j = 0; j < 3; j++) to->g[i][j] = number(from->g[i][j]);
+    for (int j = 0; j < from->m; j++) to->at[j][i] = number(from->at[j][i]);
+  }
+  return to;
+}
+
+static bool check_values(bb_verify *v, const bb_ref_wino *wino, const bb_view *view, bb_verify_buffer *b, const char *what,
+                         double bound, bb_verify_result *r) {
   bb_verify_unpack(view, b->data, v->logical);
   bb_ref_result ref;
-  if (bb_ref_compare(v->data, v->logical, bound, &ref)) {
+  if (bb_ref_compare(v->data, wino, v->logical, bound, &ref)) {
     if (r->ok) r->ref = ref;
     return true;
   }
@@ -247,7 +266,7 @@ static bool check_values(bb_verify *v, const bb_view *view, bb_verify_buffer *b,
   return fail(r, text);
 }
 
-static bool check_gap(bb_verify *v, bb_verify_result *r) {
+static bool check_gap(bb_verify *v, const bb_ref_wino *wino, bb_verify_result *r) {
   char text[192];
   const bb_map *map = v->task.y.map;
   const int lanes = bb_map_lanes(map), N = v->task.y.N;
@@ -266,18 +285,20 @@ static bool check_gap(bb_verify *v, bb_verify_result *r) {
     }
   }
   bb_ref_result ref;
-  if (bb_ref_compare_gap(v->data, v->logical, &ref)) return true;
+  if (bb_ref_compare_gap(v->data, wino, v->logical, &ref)) return true;
   snprintf(text, sizeof text, "gap: n %d channel %d: expected %.9g, got %.9g, allowed difference %.3g (%zu wrong)", ref.at[0],
            ref.at[1], ref.expected, ref.got, ref.allowed, ref.wrong);
   if (r->ok) r->ref = ref;
   return fail(r, text);
 }
 
-bool bb_verify_check(bb_verify *v, double bound, bb_verify_result *r) {
+bool bb_verify_check(bb_verify *v, bb_alg alg, double bound, bb_verify_result *r) {
   *r = (bb_verify_result){.ok = true};
-  check_values(v, &v->task.y, &v->y, "y", bound, r);
-  if (v->y2.memory) check_values(v, &v->task.y2, &v->y2, "y2", bound, r);
-  if (v->gap.memory) check_gap(v, r);
+  bb_ref_wino matrices;
+  const bb_ref_wino *wino = bb_verify_wino(alg, &matrices);
+  check_values(v, wino, &v->task.y, &v->y, "y", bound, r);
+  if (v->y2.memory) check_values(v, wino, &v->task.y2, &v->y2, "y2", bound, r);
+  if (v->gap.memory) check_gap(v, wino, r);
   check_surroundings(&v->task.y, &v->y, "y", r);
   if (v->y2.memory) check_surroundings(&v->task.y2, &v->y2, "y2", r);
   return r->ok;

@@ -7,7 +7,7 @@
 //   bb_plan_create(&task, &v->weights, ...);           parameters in logical order
 //   bb_verify_reset(v);                                before each run that is to be checked
 //   bb_plan_run(plan, exec, pool, &v->io);
-//   ok = bb_verify_check(v, bound, &result);
+//   ok = bb_verify_check(v, alg, bound, &result);
 
 #ifndef BB_VERIFY_H
 #define BB_VERIFY_H
@@ -60,8 +60,12 @@ void bb_verify_destroy(bb_verify *verify);
 // Poisons every byte that belongs to an output with NaN, and restores a residual that is y itself.
 void bb_verify_reset(bb_verify *verify);
 
-// Values of y, y2 and gap against the reference, +0 in empty lanes, poison untouched elsewhere. bound as in bb_ref_compare.
-bool bb_verify_check(bb_verify *verify, double bound, bb_verify_result *result);
+// Values of y, y2 and gap against the reference, +0 in empty lanes, poison untouched elsewhere. alg: of the kernel that made
+// them. bound as in bb_ref_compare.
+bool bb_verify_check(bb_verify *verify, bb_alg alg, double bound, bb_verify_result *result);
+
+// The matrices of an algorithm as the reference takes them, in *to; NULL = it has none.
+const bb_ref_wino *bb_verify_wino(bb_alg alg, bb_ref_wino *to);
 
 // Data of a view in logical order, and back; empty lanes become +0. By the definition of bb_view, one element at a time.
 void bb_verify_unpack(const bb_view *view, const float *data, float *nchw);

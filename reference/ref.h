@@ -58,6 +58,25 @@ void bb_ref_conv_planes(const bb_conv *conv, const bb_prologue *prologue, const 
 void bb_ref_conv_at(const bb_conv *conv, const bb_prologue *prologue, const bb_epilogue *epilogue, const bb_ref_io *io,
                     const size_t *at, size_t count);
 
+// Winograd's algorithm F(m x m, 3 x 3), Y = A^T [(G g G^T) (.) (B^T d B)] A on tiles of alpha = m + 2 inputs that begin at the
+// outputs 0, m, 2m, ... of each axis; of each matrix the first rows and columns are used. Data that the caller hands over: the
+// kernels' own matrices, which a test proves by themselves.
+enum { BB_REF_WINO_M = 6 };
+typedef struct bb_ref_wino {
+  int m;
+  double bt[BB_REF_WINO_M + 2][BB_REF_WINO_M + 2];
+  double g[BB_REF_WINO_M + 2][3];
+  double at[BB_REF_WINO_M][BB_REF_WINO_M + 2];
+} bb_ref_wino;
+
+// Of a 3 x 3 convolution of stride and dilation 1, before its epilogue: to that algorithm what magnitude is to the direct sum.
+// sum: every term of everything that is added up on the way to an output replaced by its absolute value; unit: the same for an
+// input of ones, without padding. Of all outputs, false = out of memory; or of the outputs at[] only.
+bool bb_ref_wino_sums(const bb_conv *conv, const bb_prologue *prologue, const bb_ref_io *io, const bb_ref_wino *wino,
+                      double *sum, double *unit);
+void bb_ref_wino_sums_at(const bb_conv *conv, const bb_prologue *prologue, const bb_ref_io *io, const bb_ref_wino *wino,
+                         const size_t *at, size_t count, double *sum, double *unit);
+
 void bb_ref_widen(const float *from, size_t count, double *to);
 
 #ifdef __cplusplus

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ref.h"
+#include "ref_act.h"
 
 static const double u = 0x1p-24;
 
@@ -319,9 +319,37 @@ static double *widen(const float *from, size_t count, bool *failed) {
   return p;
 }
 
+// Operands as the reference takes them. Weights stay floats.
+typedef struct operands {
+  bb_ref_io io;
+  double *x, *x2, *b, *scale, *shift, *x_scale, *y_scale;
+} operands;
+
+static void narrow(operands *o) {
+  free(o->x), free(o->x2), free(o->b), free(o->scale), free(o->shift), free(o->x_scale), free(o->y_scale);
+}
+
+static bool operands_of(const bb_ref_data *d, operands *o) {
+  const size_t C = (size_t)d->x_shape[1], K = (size_t)d->y_shape[1], N = (size_t)d->x_shape[0];
+  bool failed = false;
+  o->x = widen(d->x, size4(d->x_shape), &failed), o->x2 = widen(d->x2, size4(d->x2_shape), &failed);
+  o->b = widen(d->b, K, &failed), o->scale = widen(d->scale, C, &failed), o->shift = widen(d->shift, C, &failed);
+  o->x_scale = widen(d->x_scale, N * C, &failed), o->y_scale = widen(d->y_scale, N * K, &failed);
+  o->io = (bb_ref_io){.x = o->x,
+                      .x2 = o->x2,
+                      .w = d->w,
+                      .b = o->b,
+                      .scale = o->scale,
+                      .shift = o->shift,
+                      .x_scale = o->x_scale,
+                      .y_scale = o->y_scale};
+  if (failed) narrow(o);
+  return !failed;
+}
+
 static bool expect(bb_ref_data *d) {
   const size_t outputs = size4(d->y_shape);
-  const size_t C = (size_t)d->x_shape[1], K = (size_t)d->y_shape[1], N = (size_t)d->x_shape[0];
+  const size_t means = (size_t)d->x_shape[0] * (size_t)d->y_shape[1];
   const bool sampled = d->options.samples && d->options.samples < outputs && d->problem.op == BB_OP_CONV;
   bool failed = false;
   if (sampled) {
@@ -332,36 +360,42 @@ static bool expect(bb_ref_data *d) {
   } else {
     d->count = outputs;
   }
-  double *x = widen(d->x, size4(d->x_shape), &failed), *x2 = widen(d->x2, size4(d->x2_shape), &failed);
-  double *b = widen(d->b, K, &failed), *scale = widen(d->scale, C, &failed), *shift = widen(d->shift, C, &failed);
-  double *x_scale = widen(d->x_scale, N * C, &failed), *y_scale = widen(d->y_scale, N * K, &failed);
   failed |= !(d->y = malloc(d->count * sizeof *d->y));
   failed |= !(d->magnitude = malloc(d->count * sizeof *d->magnitude));
   if (d->epilogue.gap && !sampled) {
-    failed |= !(d->gap = malloc(N * K * sizeof *d->gap));
-    failed |= !(d->gap_magnitude = malloc(N * K * sizeof *d->gap_magnitude));
+    failed |= !(d->gap = malloc(means * sizeof *d->gap));
+    failed |= !(d->gap_magnitude = malloc(means * sizeof *d->gap_magnitude));
   }
-  if (!failed) {
-    const bb_ref_io io = {.x = x,
-                          .x2 = x2,
-                          .w = d->w,
-                          .b = b,
-                          .scale = scale,
-                          .shift = shift,
-                          .x_scale = x_scale,
-                          .y_scale = y_scale,
-                          .y = d->y,
-                          .gap = d->gap,
-                          .magnitude = d->magnitude,
-                          .gap_magnitude = d->gap_magnitude};
-    if (sampled) {
-      bb_ref_conv_at(&d->problem.conv, &d->prologue, &d->epilogue, &io, d->at, d->count);
-    } else {
-      bb_ref_run(&d->problem, &d->prologue, &d->epilogue, &io);
-    }
+  operands o;
+  if (failed || !operands_of(d, &o)) return false;
+  o.io.y = d->y, o.io.magnitude = d->magnitude, o.io.gap = d->gap, o.io.gap_magnitude = d->gap_magnitude;
+  if (sampled) {
+    bb_ref_conv_at(&d->problem.conv, &d->prologue, &d->epilogue, &o.io, d->at, d->count);
+  } else {
+    bb_ref_run(&d->problem, &d->prologue, &d->epilogue, &o.io);
   }
-  free(x), free(x2), free(b), free(scale), free(shift), free(x_scale), free(y_scale);
-  return !failed;
+  narrow(&o);
+  return true;
+}
+
+// The sums of a Winograd, NULL = out of memory.
+static const bb_ref_sums *sums_of(const bb_ref_data *d, const bb_ref_wino *wino) {
+  bb_ref_sums *s = &d->wino[wino->m];
+  if (s->sum) return s;
+  operands o;
+  if (!operands_of(d, &o)) return NULL;
+  s->sum = malloc(d->count * sizeof *s->sum), s->unit = malloc(d->count * sizeof *s->unit);
+  bool done = s->sum && s->unit;
+  if (done && d->at) {
+    bb_ref_wino_sums_at(&d->problem.conv, &d->prologue, &o.io, wino, d->at, d->count, s->sum, s->unit);
+  } else if (done) {
+    done = bb_ref_wino_sums(&d->problem.conv, &d->prologue, &o.io, wino, s->sum, s->unit);
+  }
+  narrow(&o);
+  if (done) return s;
+  free(s->sum), free(s->unit);
+  *s = (bb_ref_sums){NULL, NULL};
+  return NULL;
 }
 
 bb_status bb_ref_data_create(const bb_problem *problem, const bb_prologue *prologue, const bb_epilogue *epilogue,
@@ -380,7 +414,7 @@ bb_status bb_ref_data_create(const bb_problem *problem, const bb_prologue *prolo
 
   const bb_ref_options *o = options;
   const size_t N = (size_t)d->x_shape[0], C = (size_t)d->x_shape[1], K = (size_t)d->y_shape[1];
-  bool failed = false;
+  bool failed = !(d->wino = calloc(BB_REF_WINO_M + 1, sizeof *d->wino));
   if ((d->x = floats(size4(d->x_shape), &failed))) fill_x(o, d->x_shape, d->x);
   if (d->x2_shape[0] && (d->x2 = floats(size4(d->x2_shape), &failed)))
     fill_around_zero(o, STREAM_X2, INT_RESIDUAL, size4(d->x2_shape), d->x2);
@@ -408,6 +442,8 @@ void bb_ref_data_destroy(bb_ref_data *d) {
   if (!d) return;
   free(d->x), free(d->x2), free(d->w), free(d->b), free(d->scale), free(d->shift), free(d->x_scale), free(d->y_scale);
   free(d->at), free(d->y), free(d->magnitude), free(d->gap), free(d->gap_magnitude);
+  for (int m = 0; m <= BB_REF_WINO_M && d->wino; m++) free(d->wino[m].sum), free(d->wino[m].unit);
+  free(d->wino);
   free(d);
 }
 
@@ -454,16 +490,70 @@ static void blame(const bb_ref_data *d, bb_ref_result *r, const char *criterion,
   r->allowed = allowed;
 }
 
-bool bb_ref_compare(const bb_ref_data *d, const float *y, double bound, bb_ref_result *r) {
+// How far a value may be off. An error of the sum passes through the steepest slope of the activation and the scale of its
+// channel; the magnitude already holds the direct sum once, which is never more than Winograd's.
+//
+// With Winograd, exact data stay exact where no term is other than zero: an error of the transforms reaches no other tile. And
+// F(2,3)'s arithmetic is exact: it halves weights twice, so all it adds up are quarters, and below 2^24 of them nothing is
+// lost. The data with a single 1 add up one channel only.
+//
+// Below 2^-126 each transformed input and each product may lose half the smallest denormal, and more where the matrices enlarge
+// it: 2^-146 times what inputs of one would give, and the sums of products likewise.
+typedef struct tolerance {
+  const bb_ref_data *d;
+  const bb_ref_sums *sums;  // NULL = the direct sum
+  int m;
+  double factor, tiny, slope;
+  double terms, rows[BB_REF_WINO_M];  // terms of a sum of products; how much the output transform may enlarge them
+} tolerance;
+
+// false = out of memory.
+static bool tolerance_of(const bb_ref_data *d, const bb_ref_wino *w, tolerance *t) {
+  const bb_epilogue *epi = &d->epilogue;
+  const bool one = d->options.fill == BB_FILL_DELTA_IMAGE || d->options.fill == BB_FILL_DELTA_WEIGHT;
+  *t = (tolerance){.d = d, .tiny = absolute(d), .terms = d->terms};
+  if (w) {
+    t->sums = sums_of(d, w);
+    t->m = w->m;
+    if (one) t->terms -= (d->problem.conv.C / d->problem.conv.G - 1) * 9;
+    t->slope = bb_ref_act_magnitude(epi->act, epi->alpha, 0, 1) - bb_ref_act_magnitude(epi->act, epi->alpha, 0, 0);
+    for (int i = 0; i < w->m; i++) {
+      for (int j = 0; j < w->m + 2; j++) t->rows[i] += fabs(w->at[i][j]);
+    }
+  }
+  t->factor = 4 * u * sqrt(t->terms);
+  return !w || t->sums;
+}
+
+// Of value i, which stands at `at`.
+static double allowed(const tolerance *t, size_t i, size_t at) {
+  const bb_ref_data *d = t->d;
+  if (!t->sums) return d->exact ? 0 : t->factor * d->magnitude[i] + u * fabs(d->y[i]) + t->tiny;
+  const double sum = t->sums->sum[i];
+  if (d->exact && (sum == 0 || (t->m == 2 && 4 * sum <= 0x1p24))) return 0;
+  const size_t P = (size_t)d->y_shape[2], Q = (size_t)d->y_shape[3], m = (size_t)t->m;
+  const double lost = t->sums->unit[i] + t->terms * t->rows[at / Q % P % m] * t->rows[at % Q % m];
+  const double through = t->slope * (d->epilogue.scale ? fabs((double)d->y_scale[at / (P * Q)]) : 1);
+  return t->factor * (d->magnitude[i] + through * sum) + u * fabs(d->y[i]) + t->tiny + 0x1p-146 * through * lost;
+}
+
+static bool out_of_memory(bb_ref_result *r) {
+  r->ok = false;
+  r->criterion = "memory";
+  return false;
+}
+
+bool bb_ref_compare(const bb_ref_data *d, const bb_ref_wino *wino, const float *y, double bound, bb_ref_result *r) {
   *r = (bb_ref_result){.ok = true, .criterion = ""};
-  const double factor = 4 * u * sqrt(d->terms), tiny = absolute(d);
+  tolerance t;
+  if (!tolerance_of(d, wino, &t)) return out_of_memory(r);
   double error2 = 0, norm2 = 0, worst = 0;
   size_t worst_i = 0;
   for (size_t i = 0; i < d->count; i++) {
     const size_t at = d->at ? d->at[i] : i;
-    const double expected = d->y[i], got = (double)y[at];
-    const double allowed = d->exact ? 0 : factor * d->magnitude[i] + u * fabs(expected) + tiny;
-    if (!within(got, expected, allowed) && !r->wrong++) blame(d, r, d->exact ? "exact" : "componentwise", i, at, y, allowed);
+    const double expected = d->y[i], got = (double)y[at], most = allowed(&t, i, at);
+    if (!within(got, expected, most) && !r->wrong++)
+      blame(d, r, d->exact && most == 0 ? "exact" : "componentwise", i, at, y, most);
     const double error = fabs(got - expected);
     error2 += error * error;
     norm2 += expected * expected;
@@ -471,8 +561,10 @@ bool bb_ref_compare(const bb_ref_data *d, const float *y, double bound, bb_ref_r
   }
   r->err_l2 = norm2 > 0 ? sqrt(error2 / norm2) : sqrt(error2);
   r->err_max_rms = norm2 > 0 ? worst / sqrt(norm2 / (double)d->count) : worst;
-  r->bound = d->exact || !(bound > 0) ? 0 : widened(d, bound);
-  if (r->ok && r->bound > 0 && d->random && d->count >= 256) {
+  // Integers that Winograd rounds are random data like others.
+  const bool random = d->random || (d->options.fill == BB_FILL_INT && wino);
+  r->bound = (d->exact && !wino) || !(bound > 0) ? 0 : widened(d, bound);
+  if (r->ok && r->bound > 0 && random && d->count >= 256) {
     const size_t at = d->at ? d->at[worst_i] : worst_i;
     if (!(r->err_l2 <= r->bound)) {
       blame(d, r, "l2", worst_i, at, y, r->bound);
@@ -483,15 +575,18 @@ bool bb_ref_compare(const bb_ref_data *d, const float *y, double bound, bb_ref_r
   return r->ok;
 }
 
-bool bb_ref_compare_gap(const bb_ref_data *d, const float *gap, bb_ref_result *r) {
+bool bb_ref_compare_gap(const bb_ref_data *d, const bb_ref_wino *wino, const float *gap, bb_ref_result *r) {
   *r = (bb_ref_result){.ok = true, .criterion = ""};
   if (!d->gap) return true;
-  const double pixels = (double)d->y_shape[2] * d->y_shape[3];
-  const double factor = 4 * u * sqrt(d->terms + pixels), tiny = absolute(d);
+  tolerance t;
+  if (!tolerance_of(d, wino, &t)) return out_of_memory(r);
+  const size_t plane = (size_t)d->y_shape[2] * (size_t)d->y_shape[3];
+  const double factor = 4 * u * sqrt(d->terms + (double)plane);
   const size_t count = (size_t)d->y_shape[0] * (size_t)d->y_shape[1];
   for (size_t i = 0; i < count; i++) {
-    const double allowed = factor * d->gap_magnitude[i] + tiny;
-    if (within((double)gap[i], d->gap[i], allowed) || r->wrong++) continue;
+    double most = factor * d->gap_magnitude[i] + t.tiny;
+    for (size_t j = i * plane; t.sums && j < (i + 1) * plane; j++) most += allowed(&t, j, j) / (double)plane;
+    if (within((double)gap[i], d->gap[i], most) || r->wrong++) continue;
     r->ok = false;
     r->criterion = "gap";
     r->first = i;
@@ -499,7 +594,7 @@ bool bb_ref_compare_gap(const bb_ref_data *d, const float *gap, bb_ref_result *r
     r->at[1] = (int)(i % (size_t)d->y_shape[1]);
     r->expected = d->gap[i];
     r->got = (double)gap[i];
-    r->allowed = allowed;
+    r->allowed = most;
   }
   return r->ok;
 }

@@ -6,6 +6,7 @@
 #define BB_REF_CHECK_H
 
 #include "../kernels/types.h"
+#include "ref.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,6 +39,11 @@ typedef struct bb_ref_options {
   bool no_scale, no_shift;  // BB_OP_SCALE: leave that vector out
 } bb_ref_options;
 
+// What bb_ref_wino_sums says, of the expected values.
+typedef struct bb_ref_sums {
+  double *sum, *unit;  // NULL until someone asks
+} bb_ref_sums;
+
 // Operands of one problem in logical order, NULL where it has no use for them, and the expected result.
 typedef struct bb_ref_data {
   bb_problem problem;
@@ -54,6 +60,7 @@ typedef struct bb_ref_data {
   size_t *at;    // NULL = all, in order; otherwise where in NCHW they stand
   double *y, *magnitude;
   double *gap, *gap_magnitude;  // NULL with samples
+  bb_ref_sums *wino;            // by m, filled when a result of that algorithm is compared for the first time
 } bb_ref_data;
 
 // BB_NO_MEMORY is the only failure. The problem must be valid.
@@ -69,7 +76,8 @@ size_t bb_ref_samples(size_t want, uint64_t seed, int N, int K, int P, int Q, si
 
 typedef struct bb_ref_result {
   bool ok;
-  const char *criterion;          // what was violated first: "exact", "componentwise", "l2", "max"; or "" if ok
+  const char *criterion;          // what was violated first: "exact", "componentwise", "l2", "max", "gap",
+                                  // "memory"; or "" if ok
   double err_l2;                  // ||y - ref||_2 / ||ref||_2
   double err_max_rms;             // max |y - ref| / rms(ref)
   double bound;                   // of err_l2, what is fused considered; 0 if exact
@@ -79,16 +87,18 @@ typedef struct bb_ref_result {
   double expected, got, allowed;  // there: |got - expected| must not exceed allowed
 } bb_ref_result;
 
-// y: dense NCHW in logical channel order. bound: the kernel's claim of err_l2 for the convolution alone (kernel->error_bound or
-// bb_error_bound_direct), 0 = none: componentwise only.
+// y: dense NCHW in logical channel order. wino: the algorithm that made it, NULL = the direct sum. bound: the kernel's claim of
+// err_l2 for the convolution alone (kernel->error_bound or bb_error_bound_direct), 0 = none: componentwise only.
 //
-// Criteria: exact data must match exactly. Otherwise always |y - ref| <= 4 u sqrt(terms) magnitude, u = 2^-24; and on random
-// data with at least 256 outputs err_l2 <= bound and err_max_rms <= 15 bound, the bound widened by the roundings of what is
-// fused.
-bool bb_ref_compare(const bb_ref_data *data, const float *y, double bound, bb_ref_result *result);
+// Criteria: exact data must match exactly, with Winograd where its arithmetic is exact too (README.md). Otherwise always
+// |y - ref| <= 4 u sqrt(terms) magnitude, u = 2^-24; and on random data with at least 256 outputs err_l2 <= bound and
+// err_max_rms <= 15 bound, the bound widened by the roundings of what is fused.
+//
+// The first comparison for a Winograd keeps its sums in data: not from two threads at once. Out of memory: criterion "memory".
+bool bb_ref_compare(const bb_ref_data *data, const bb_ref_wino *wino, const float *y, double bound, bb_ref_result *result);
 
 // gap: N x K in logical order.
-bool bb_ref_compare_gap(const bb_ref_data *data, const float *gap, bb_ref_result *result);
+bool bb_ref_compare_gap(const bb_ref_data *data, const bb_ref_wino *wino, const float *gap, bb_ref_result *result);
 
 #ifdef __cplusplus
 }

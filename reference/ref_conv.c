@@ -24,7 +24,7 @@ static double before(const bb_conv *v, const bb_prologue *pro, const bb_ref_io *
   return x;
 }
 
-static double before_magnitude(const bb_conv *v, const bb_prologue *pro, const bb_ref_io *io, int n, int c, double x) {
+double bb_ref_before_magnitude(const bb_conv *v, const bb_prologue *pro, const bb_ref_io *io, int n, int c, double x) {
   x = fabs(x);
   if (pro->dynamic_scale) x *= fabs(io->x_scale[(size_t)n * (size_t)v->C + (size_t)c]);
   if (pro->scale_shift) x = fabs(io->scale ? io->scale[c] : 1) * x + fabs(io->shift ? io->shift[c] : 0);
@@ -61,7 +61,7 @@ static void row(const bb_conv *v, const bb_prologue *pro, const bb_ref_io *io, i
         }
         if (magnitude) {
           for (ptrdiff_t q = from; q < to; q++)
-            magnitude[q - q0] += fabs(w) * before_magnitude(v, pro, io, n, c, x[q * stride + offset]);
+            magnitude[q - q0] += fabs(w) * bb_ref_before_magnitude(v, pro, io, n, c, x[q * stride + offset]);
         }
       }
     }

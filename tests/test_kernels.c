@@ -403,7 +403,7 @@ static void run(const pair *p, const bb_task *task, bb_verify *v, const bb_confi
 
 static void check(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads) {
   bb_verify_result result;
-  if (!bb_verify_check(v, bb_claimed_bound(p->kernel, task, config), &result))
+  if (!bb_verify_check(v, p->kernel->alg, bb_claimed_bound(p->kernel, task, config), &result))
     report(p, task, config, fill, threads, result.text);
 }
 

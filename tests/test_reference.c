@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "bench/tails.h"
+#include "bench/verify.h"
 #include "kernels/common.h"
 #include "reference/ref.h"
 #include "reference/ref_check.h"
@@ -377,7 +378,7 @@ static void honest_results_pass(void **state) {
     assert_int_equal(bb_ref_data_create(&(bb_problem){.op = BB_OP_CONV, .conv = small}, NULL, NULL, &options, &d), BB_OK);
     float *y = in_float(d);
     bb_ref_result r;
-    if (!bb_ref_compare(d, y, bound, &r))
+    if (!bb_ref_compare(d, NULL, y, bound, &r))
       fail_msg("%s: %s at %zu: %g, %g", bb_fill_name((bb_fill)fill), r.criterion, r.first, r.expected, r.got);
     if (fill != BB_FILL_DENORMAL) assert_true(r.err_l2 <= 1e-6);
     free(y);
@@ -393,30 +394,186 @@ static void wrong_results_are_told(void **state) {
   assert_int_equal(bb_ref_data_create(&problem, NULL, NULL, &(bb_ref_options){.fill = BB_FILL_INT}, &d), BB_OK);
   float *y = in_float(d);
   y[777] = nextafterf(y[777], 1e9f);  // one ulp
-  assert_false(bb_ref_compare(d, y, bound, &r));
+  assert_false(bb_ref_compare(d, NULL, y, bound, &r));
   assert_string_equal(r.criterion, "exact");
   assert_int_equal(r.first, 777);
   assert_int_equal(r.at[1], 777 / 64);
   assert_int_equal(r.wrong, 1);
   y[777] = NAN;
-  assert_false(bb_ref_compare(d, y, bound, &r));
+  assert_false(bb_ref_compare(d, NULL, y, bound, &r));
   free(y);
   bb_ref_data_destroy(d);
 
   assert_int_equal(bb_ref_data_create(&problem, NULL, NULL, &(bb_ref_options){.fill = BB_FILL_NORMAL}, &d), BB_OK);
   y = in_float(d);
   y[100] += 1e-4f;
-  assert_false(bb_ref_compare(d, y, bound, &r));
+  assert_false(bb_ref_compare(d, NULL, y, bound, &r));
   assert_int_equal(r.first, 100);
   y[100] = INFINITY;
-  assert_false(bb_ref_compare(d, y, bound, &r));
+  assert_false(bb_ref_compare(d, NULL, y, bound, &r));
   free(y);
   y = in_float(d);
   for (size_t i = 0; i < d->count; i++) y[i] *= 1 + 0x1p-19f;  // within every output's own bound, but all the same way
-  assert_false(bb_ref_compare(d, y, bound, &r));
+  assert_false(bb_ref_compare(d, NULL, y, bound, &r));
   assert_string_equal(r.criterion, "l2");
   free(y);
   bb_ref_data_destroy(d);
+}
+
+// ---- Winograd ------------------------------------------------------------------------------------------------------
+
+// to (rows x columns) = a b in float; a is rows x n with rows of `stride`, b likewise, or its transpose.
+static void product(const double *a, int rows, int n, int stride, const float *b, int columns, bool right, float *to) {
+  for (int i = 0; i < rows; i++) {
+    for (int j = 0; j < columns; j++) {
+      float sum = 0;
+      for (int l = 0; l < n; l++) sum += (float)a[i * stride + l] * (right ? b[j * n + l] : b[l * columns + j]);
+      to[right ? j * rows + i : i * columns + j] = sum;
+    }
+  }
+}
+
+// m from m^T in float: m is rows x n.
+static void sandwich(const double *m, int rows, int n, int stride, const float *from, float *to) {
+  float left[64];
+  product(m, rows, n, stride, from, n, false, left);
+  product(m, rows, n, stride, left, rows, true, to);
+}
+
+static const bb_conv odd = {.G = 2,
+                            .N = 2,
+                            .C = 10,
+                            .H = 13,
+                            .W = 9,
+                            .K = 6,
+                            .P = 13,
+                            .Q = 8,
+                            .R = 3,
+                            .S = 3,
+                            .stride_h = 1,
+                            .stride_w = 1,
+                            .pad_t = 2,
+                            .pad_l = 1,
+                            .dil_h = 1,
+                            .dil_w = 1};
+
+// As a kernel would: in float, weights in double. wrong: a factor of the second coefficient of G.
+static float *wino_in_float(const bb_ref_data *d, const bb_ref_wino *w, double wrong) {
+  const bb_conv *v = &d->problem.conv;
+  const int m = w->m, alpha = m + 2, Cg = v->C / v->G, Kg = v->K / v->G;
+  const size_t outputs = (size_t)(v->N * v->K * v->P * v->Q);
+  float *y = malloc(outputs * sizeof *y);
+  assert_non_null(y);
+  for (int plane = 0; plane < v->N * v->K; plane++) {
+    const int n = plane / v->K, k = plane % v->K;
+    for (int tile = 0; tile < (v->P + m - 1) / m * ((v->Q + m - 1) / m); tile++) {
+      const int p0 = tile / ((v->Q + m - 1) / m) * m, q0 = tile % ((v->Q + m - 1) / m) * m;
+      float sum[64] = {0}, out[36];
+      for (int c = 0; c < Cg; c++) {
+        float in[64], transformed[64];
+        double left[24], g[8][3];
+        memcpy(g, w->g, sizeof g);
+        g[1][0] *= wrong;
+        const float *weight = d->w + (k * Cg + c) * 9;
+        for (int i = 0; i < alpha; i++) {
+          for (int j = 0; j < 3; j++) {
+            left[i * 3 + j] = 0;
+            for (int l = 0; l < 3; l++) left[i * 3 + j] += g[i][l] * (double)weight[l * 3 + j];
+          }
+          for (int j = 0; j < alpha; j++) {
+            const int h = p0 - v->pad_t + i, x = q0 - v->pad_l + j;
+            const bool inside = h >= 0 && h < v->H && x >= 0 && x < v->W;
+            in[i * alpha + j] = inside ? d->x[((n * v->C + k / Kg * Cg + c) * v->H + h) * v->W + x] : 0;
+          }
+        }
+        sandwich(w->bt[0], alpha, alpha, 8, in, transformed);
+        for (int i = 0; i < alpha * alpha; i++) {
+          double u = 0;
+          for (int l = 0; l < 3; l++) u += left[i / alpha * 3 + l] * g[i % alpha][l];
+          sum[i] += (float)u * transformed[i];
+        }
+      }
+      sandwich(w->at[0], m, alpha, 8, sum, out);
+      for (int i = 0; i < m * m; i++) {
+        if (p0 + i / m < v->P && q0 + i % m < v->Q) y[(plane * v->P + p0 + i / m) * v->Q + q0 + i % m] = out[i];
+      }
+    }
+  }
+  return y;
+}
+
+static const struct {
+  bb_alg alg;
+  double bound;
+} winos[] = {{BB_ALG_WINO23, 4e-7}, {BB_ALG_WINO43, 1e-6}, {BB_ALG_WINO63, 4e-6}};
+
+static bb_ref_data *wino_data(bb_fill fill, size_t samples) {
+  bb_ref_data *d;
+  const bb_ref_options options = {.fill = fill, .seed = 5, .samples = samples};
+  const bb_problem problem = {.op = BB_OP_CONV, .conv = odd};
+  assert_int_equal(bb_ref_data_create(&problem, NULL, NULL, &options, &d), BB_OK);
+  return d;
+}
+
+static void honest_winograd_passes(void **state) {
+  (void)state;
+  for (size_t a = 0; a < 3; a++) {
+    bb_ref_wino matrices;
+    const bb_ref_wino *w = bb_verify_wino(winos[a].alg, &matrices);
+    for (int fill = 0; fill < BB_FILL_COUNT; fill++) {
+      for (size_t samples = 0; samples <= 100; samples += 100) {
+        bb_ref_data *d = wino_data((bb_fill)fill, samples);
+        float *y = wino_in_float(d, w, 1);
+        bb_ref_result r;
+        if (!bb_ref_compare(d, w, y, winos[a].bound, &r))
+          fail_msg("F(%d,3), %s: %s at %zu: expected %g, got %g, allowed %g", w->m, bb_fill_name((bb_fill)fill), r.criterion,
+                   r.first, r.expected, r.got, r.allowed);
+        // Exact it is only if the arithmetic is.
+        if (w->m == 2 && fill == BB_FILL_INT) assert_true(r.err_l2 == 0);
+        free(y);
+        bb_ref_data_destroy(d);
+      }
+    }
+  }
+  bb_ref_wino none;
+  assert_null(bb_verify_wino(BB_ALG_DIRECT, &none));
+}
+
+static void wrong_winograd_is_told(void **state) {
+  (void)state;
+  for (size_t a = 0; a < 3; a++) {
+    bb_ref_wino matrices;
+    const bb_ref_wino *w = bb_verify_wino(winos[a].alg, &matrices);
+    bb_ref_result r;
+    // A coefficient that is wrong in its fourth digit; in its second where single outputs are all there is to judge.
+    static const bb_fill fills[] = {BB_FILL_INT,      BB_FILL_NORMAL,      BB_FILL_RELU,        BB_FILL_POSITIVE,
+                                    BB_FILL_CONSTANT, BB_FILL_DELTA_IMAGE, BB_FILL_DELTA_WEIGHT};
+    for (size_t f = 0; f < BB_COUNT(fills); f++) {
+      bb_ref_data *d = wino_data(fills[f], 0);
+      float *y = wino_in_float(d, w, 1 + (f < 3 ? 0x1p-13 : 0x1p-6));
+      if (bb_ref_compare(d, w, y, winos[a].bound, &r)) fail_msg("F(%d,3), %s: a wrong G passes", w->m, bb_fill_name(fills[f]));
+      free(y);
+      bb_ref_data_destroy(d);
+    }
+    // Where the tiles are not, nothing may stand, be it ever so small.
+    bb_ref_data *d = wino_data(BB_FILL_DELTA_IMAGE, 0);
+    float *y = wino_in_float(d, w, 1);
+    size_t at = 0;
+    while (d->y[at] != 0 || bb_ref_compare(d, w, y, 0, &r)) {
+      assert_true(at < d->count);
+      y[at++] = 0x1p-60f;
+    }
+    assert_string_equal(r.criterion, "exact");
+    free(y);
+    bb_ref_data_destroy(d);
+    // One unit in the last place of F(2,3) on integers.
+    d = wino_data(BB_FILL_INT, 0);
+    y = wino_in_float(d, w, 1);
+    y[77] = nextafterf(y[77], 1e9f);
+    assert_int_equal(!bb_ref_compare(d, w, y, 0, &r), w->m == 2);
+    free(y);
+    bb_ref_data_destroy(d);
+  }
 }
 
 static void samples_reach_everything(void **state) {
@@ -486,6 +643,8 @@ int main(void) {
       cmocka_unit_test(others_by_hand),
       cmocka_unit_test(honest_results_pass),
       cmocka_unit_test(wrong_results_are_told),
+      cmocka_unit_test(honest_winograd_passes),
+      cmocka_unit_test(wrong_winograd_is_told),
       cmocka_unit_test(samples_reach_everything),
       cmocka_unit_test(random_numbers_never_change),
       cmocka_unit_test(tails_hold_every_value),
