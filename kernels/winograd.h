@@ -14,8 +14,8 @@
 //
 // where a row of B^T and the same of G may change sign together. Points:
 //   F(2,3)  0, +-1               the classic
-//   F(4,3)  0, +-5/8, +-3/2      B and A exact in float; error amplification 4.8 (0, +-1, +-2 has 10.8), near the optimum
-//   of 4.75 F(6,3)  0, +-1, +-2, +-1/2   20.6, the optimum of symmetric points; a factor of 100 below 0, +-1, +-2, +-4
+//   F(4,3)  0, +-5/8, +-3/2      B and A exact in float; error amplification 4.8 (0, +-1, +-2: 10.8; the optimum: 4.75)
+//   F(6,3)  0, +-1, +-2, +-1/2   20.6, the optimum of symmetric points (0, +-1, +-2, +-4: 1481)
 // with amplification = mean over outputs of sum_i A_i^2 |G_i|^2 |B_i|^2 / 3, which the rounding error on random data follows.
 //
 // B^T and A^T are executed as inline functions (simd/wino.h); tests prove in rational arithmetic that those are these matrices,
