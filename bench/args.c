@@ -179,6 +179,15 @@ static bool set_accuracy(options *o, const char *value, bb_error *error) {
   return i >= 0;
 }
 
+static bool set_plan(options *o, const char *value, bb_error *error) {
+  static const char *const name[] = {"estimate", "measure"};  // in the order of bb_plan_mode
+  const int i = choose(value, name, 2, error);
+  if (i >= 0) o->plan = (bb_plan_mode)i;
+  return i >= 0;
+}
+
+static bool set_wisdom(options *o, const char *value, bb_error *error) { return (void)error, (o->wisdom = value) != NULL; }
+
 static bool set_threads(options *o, const char *value, bb_error *error) {
   return args_int_list(value, 1, 1024, &o->threads, error);
 }
@@ -340,6 +349,8 @@ static const flag flags[] = {
     {"--impl", "REGEX", CONV | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
     {"--alg", "NAME", CONV | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
     {"--accuracy", "CLASS", TIMED | TEST | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
+    {"--plan", "MODE", CONV | MODEL | EXPLAIN | RUN, set_plan, "how kernels are chosen: estimate (by cost models) or measure (by timing those that may win) [estimate]"},
+    {"--wisdom", "FILE", CONV | MODEL | EXPLAIN | RUN, set_wisdom, "choices that were measured before: read; with --plan measure also extended, or made [none]"},
     {"--threads", "LIST", ALL & ~(MACHINE | LIST), set_threads, "1,2,4-8: each is one run [1]"},
     {"--cpus", "LIST", TIMED | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
     {"--mb", "LIST", QUICK | CONV | MODEL | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},

@@ -43,6 +43,8 @@ typedef struct options {
   const char *impl, *filter;
   bb_alg alg;
   bb_accuracy accuracy;
+  bb_plan_mode plan;
+  const char *wisdom;
   int_list threads, cpus, mb;  // threads: {1} if not given; cpus, mb: empty = not given
   bool threads_given;
   bool hot, cold;

@@ -275,6 +275,8 @@ cJSON *context_create(const options *o) {
   cJSON_AddStringToObject(c, "data", data[o->data]);
   cJSON_AddStringToObject(c, "algorithm", bb_alg_name(o->alg));
   cJSON_AddStringToObject(c, "accuracy", bb_accuracy_name(o->accuracy));
+  cJSON_AddStringToObject(c, "plan", o->plan == BB_PLAN_MEASURE ? "measure" : "estimate");
+  if (o->wisdom) cJSON_AddStringToObject(c, "wisdom", o->wisdom);
   cJSON_AddStringToObject(c, "denormal_mode", denormal_mode());
   cJSON_AddNumberToObject(c, "min_time", o->min_time);
   cJSON_AddStringToObject(c, "flop_convention",

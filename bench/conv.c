@@ -12,6 +12,7 @@
 
 #include "conv_work.h"
 #include "peer.h"
+#include "planning.h"
 #include "stats.h"
 #include "suites.h"
 #include "verb_test.h"
@@ -141,7 +142,10 @@ typedef struct group {
   conv_case c;
 } group;
 
-// One row. A peer's row is measured together with ours, batch by batch, and only waits here to be handed over.
+// Rows that are measured together, batch by batch.
+enum { TOGETHER = 5 };
+
+// One row. One that is measured with another only waits here to be handed over.
 typedef struct conv_row {
   conv_run *of;
   const group *group;
@@ -149,11 +153,10 @@ typedef struct conv_row {
   const bb_kernel *kernel;  // NULL: a peer's
   bb_task task;             // with views
   bb_config config;
-  bool fixed;  // the config is the planner's
   const peer *peer;
   int threads;
   bool cold;
-  struct conv_row *with[4];  // ours: the peers' rows
+  struct conv_row *with[TOGETHER - 1];  // rows that are measured with this one
   int withs;
   bool ready;
   row result;
@@ -304,13 +307,68 @@ static exit_code prepare_peer(conv_row *c, const options *o, const team *t, peer
   return code;
 }
 
-enum { TOGETHER = 5 };
+// Creates and checks one of our kernels. The row says if it is out of the race.
+static exit_code prepare_ours(conv_row *c, const options *o, const team *t, conv_work *w, row *r) {
+  fill_in(c, o, r);
+  const bb_plan_options po = {
+      .isa = c->isa, .kernel = c->kernel, .config = &c->config, .threads = c->threads, .pool = t->pool, .cold = c->cold};
+  bb_error error = {{0}};
+  const bb_status status = conv_work_create(&c->task, c->of->data, &po, c->cold, t->pool, w, &error);
+  if (status != BB_OK) return fail_status(status, &error);
+  r->flops_executed = conv_executed(w->plan[0]);
+  r->packed_bytes = (double)bb_plan_packed_bytes(w->plan[0]);
+  r->workspace_bytes = (double)bb_exec_bytes(w->exec);
+  return o->no_check ? EXIT_OK : check_ours(w, r);
+}
 
-// Times one kernel and the peers' rows with it.
+// One of those that are measured together.
+typedef struct racer {
+  conv_row *row;
+  row *result;
+  conv_work work;
+  peer_conv *conv;
+} racer;
+
+static exit_code prepare(conv_row *c, const options *o, const team *t, racer *one, subject *s) {
+  if (c->peer) {
+    *s = (subject){.run = c->peer->run, .own_threads = true};
+    const exit_code code = prepare_peer(c, o, t, &one->conv, one->result);
+    s->context = one->conv;
+    return code;
+  }
+  *s = (subject){.run = conv_work_run, .context = &one->work};
+  return prepare_ours(c, o, t, &one->work, one->result);
+}
+
+// What the others' batches say beside ours: a peer's rate goes to our row, the gain over the direct algorithm to all of ours.
+static bb_status compare_rows(const racer *list, const samples *out, size_t n) {
+  bb_status status = BB_OK;
+  double ratio[3];
+  for (size_t i = 0; i < n && status == BB_OK; i++) {
+    row *r = list[i].result;
+    const bb_kernel *k = list[i].row->kernel;
+    if (!k) {  // the row has room for one
+      row *ours = list[0].result;
+      if (!list[0].row->kernel || *ours->peer) continue;
+      status = samples_ratio(&out[0], ours->flops_valid, &out[i], r->flops_valid, ratio);
+      snprintf(ours->peer, sizeof ours->peer, "%s", list[i].row->peer->name);
+      ours->peer_ratio = ratio[0], ours->peer_ratio_low = ratio[1], ours->peer_ratio_high = ratio[2];
+      continue;
+    }
+    for (size_t d = 0; d < n && status == BB_OK; d++) {
+      if (d == i || !list[d].row->kernel || list[d].row->kernel->alg != BB_ALG_DIRECT || k->alg == BB_ALG_DIRECT) continue;
+      status = samples_ratio(&out[i], r->flops_valid, &out[d], r->flops_valid, ratio);
+      r->speedup = ratio[0], r->speedup_low = ratio[1], r->speedup_high = ratio[2];
+    }
+  }
+  return status;
+}
+
+// Times a row and those that are measured with it.
 static exit_code measure_row(session *s, void *context, row *r) {
   conv_row *c = context;
   const options *o = session_options(s);
-  if (c->ready) {  // measured with ours
+  if (c->ready) {  // measured with another
     const row mine = *r;
     *r = c->result;
     memcpy(r->name, mine.name, sizeof r->name);
@@ -318,74 +376,45 @@ static exit_code measure_row(session *s, void *context, row *r) {
     c->ready = false;
     return EXIT_OK;
   }
-  fill_in(c, o, r);
   team *t;
   exit_code code = session_team(s, c->threads, &t);
   if (code == EXIT_OK) code = prepare_data(c->of, o, c->group);
   if (code != EXIT_OK) return code;
 
-  conv_work w = {0};
-  row *rows[TOGETHER] = {r};
-  conv_row *who[TOGETHER] = {c};
-  peer_conv *conv[TOGETHER] = {NULL};
+  racer list[TOGETHER] = {{0}};
   subject subjects[TOGETHER];
   samples out[TOGETHER];
   size_t n = 0;
   memset(out, 0, sizeof out);
-
-  if (c->kernel) {
-    const bb_plan_options po = {.isa = c->isa,
-                                .alg = o->alg,
-                                .kernel = c->kernel,
-                                .config = c->fixed ? &c->config : NULL,
-                                .threads = c->threads,
-                                .pool = t->pool,
-                                .cold = c->cold};
-    bb_error error = {{0}};
-    const bb_status status = conv_work_create(&c->task, c->of->data, &po, c->cold, t->pool, &w, &error);
-    if (status != BB_OK) return fail_status(status, &error);
-    c->config = *bb_plan_config(w.plan[0]);
-    r->flops_executed = conv_executed(w.plan[0]);
-    r->packed_bytes = (double)bb_plan_packed_bytes(w.plan[0]);
-    r->workspace_bytes = (double)bb_exec_bytes(w.exec);
-    if (!o->no_check) code = check_ours(&w, r);
-    if (r->state == ROW_PENDING) subjects[n++] = (subject){.run = conv_work_run, .context = &w};
+  for (int i = 0; i <= c->withs && code == EXIT_OK; i++) {
+    conv_row *p = i ? c->with[i - 1] : c;
+    if (i) row_free(&p->result);
+    list[n] = (racer){.row = p, .result = i ? &p->result : r};
+    code = prepare(p, o, t, &list[n], &subjects[n]);
+    p->ready = i;
+    if (list[n].result->state == ROW_PENDING)
+      n++;
+    else
+      conv_work_destroy(&list[n].work);
   }
-  for (int i = 0; i < (c->peer ? 1 : c->withs) && code == EXIT_OK && (n || c->peer); i++) {
-    conv_row *p = c->peer ? c : c->with[i];
-    row *pr = c->peer ? r : &p->result;
-    if (pr != r) row_free(pr);
-    code = prepare_peer(p, o, t, &conv[n], pr);
-    p->ready = p != c;
-    if (code != EXIT_OK || pr->state != ROW_PENDING) continue;
-    rows[n] = pr;
-    who[n] = p;
-    subjects[n] = (subject){.run = p->peer->run, .context = conv[n], .own_threads = true};
-    n++;
-  }
-
   if (code == EXIT_OK && n) {
     const sampler sm = {.team = t, .probe = bb_probe_get(c->isa), .min_time = o->min_time, .max_noise = o->max_noise};
     bb_status status = sampler_run(&sm, subjects, n, out);
     for (size_t i = 0; i < n && status == BB_OK; i++) {
-      rows[i]->state = ROW_DONE;
-      status = samples_to_row(&out[i], t, o->samples, !subjects[i].own_threads, rows[i]);
-      check_probe(rows[i]);
-      if (status != BB_OK || !i || subjects[0].own_threads) continue;
-      double ratio[3];
-      status = samples_ratio(&out[0], rows[0]->flops_valid, &out[i], rows[i]->flops_valid, ratio);
-      if (i > 1) continue;  // the row has room for one
-      snprintf(r->peer, sizeof r->peer, "%s", who[i]->peer->name);
-      r->peer_ratio = ratio[0], r->peer_ratio_low = ratio[1], r->peer_ratio_high = ratio[2];
+      row *w = list[i].result;
+      w->state = ROW_DONE;
+      status = samples_to_row(&out[i], t, o->samples, !subjects[i].own_threads, w);
+      check_probe(w);
+      if (status == BB_OK && o->phases && list[i].row->kernel) status = time_phases(&list[i].work, w);
     }
-    if (status == BB_OK && o->phases && c->kernel) status = time_phases(&w, r);
+    if (status == BB_OK) status = compare_rows(list, out, n);
     if (status != BB_OK) code = fail(EXIT_SYSTEM, "out of memory for the samples of %s", r->name);
   }
   for (size_t i = 0; i < TOGETHER; i++) {
     samples_free(&out[i]);
-    if (conv[i]) who[i]->peer->destroy(conv[i]);
+    if (list[i].conv) list[i].row->peer->destroy(list[i].conv);
+    conv_work_destroy(&list[i].work);
   }
-  conv_work_destroy(&w);
   return code;
 }
 
@@ -395,31 +424,41 @@ static void release_row(void *context) {
   free(c);
 }
 
-// Which kernels a row of the verb is for: the planner's choice, or all that --impl names.
+// Which kernels a problem's rows are for: the planner's choice, the best of each algorithm, or all that --impl names.
 typedef struct picker {
   const options *o;
-  bool by_name;
+  const planning *how;
+  bool by_name, by_algorithm;
   regex_t name;
 } picker;
 
-// The i-th kernel for a task, or NULL. Sets the task's views.
-static const bb_kernel *pick(const picker *p, bb_task *task, bb_isa isa, int threads, bool cold, size_t i, bb_config *config) {
-  const bb_plan_options po = {.isa = isa, .alg = p->o->alg, .accuracy = p->o->accuracy, .threads = threads, .cold = cold};
-  if (!p->by_name) return i ? NULL : conv_choose(task, &po, config);
-  for (size_t k = 0; k < bb_kernel_count(); k++) {
-    const bb_kernel *kernel = bb_kernel_at(k);
-    if (kernel->op != BB_OP_CONV || !bb_isa_within(kernel->isa, isa) || !bb_isa_runs(kernel->isa)) continue;
-    if (po.alg != BB_ALG_AUTO && kernel->alg != po.alg) continue;
-    if (regexec(&p->name, kernel->name, 0, NULL, 0)) continue;
+// The next kernel for a task, *at on; *kernel is NULL at the end. Sets the task's views.
+static bb_status pick(const picker *p, bb_task *task, const bb_plan_options *po, size_t *at, const bb_kernel **kernel,
+                      bb_config *config, bb_error *error) {
+  *kernel = NULL;
+  if (!p->by_name && !p->by_algorithm) return (*at)++ ? BB_OK : conv_choose(task, po, kernel, config, error);
+  bb_status status = BB_OK;
+  while (p->by_algorithm && *at + BB_ALG_DIRECT < BB_ALG_COUNT && !*kernel && status == BB_OK) {
+    bb_plan_options one = *po;
+    one.alg = (bb_alg)(BB_ALG_DIRECT + (*at)++);
+    const bool wanted = po->alg == BB_ALG_AUTO ? bb_accuracy_admits(po->accuracy, one.alg) : one.alg == po->alg;
     bb_task t = *task;
-    if (bb_task_views(&t, kernel->x_block, kernel->y_block) != BB_OK) continue;
-    bb_plan_options one = po;
-    one.kernel = kernel;
-    if (!bb_kernel_choose(&t, &one, config) || i--) continue;
-    *task = t;
-    return kernel;
+    if (wanted) status = conv_choose(&t, &one, kernel, config, error);
+    if (*kernel) *task = t;
   }
-  return NULL;
+  while (p->by_name && *at < bb_kernel_count()) {
+    const bb_kernel *k = bb_kernel_at((*at)++);
+    if (k->op != BB_OP_CONV || !bb_isa_within(k->isa, po->isa) || !bb_isa_runs(k->isa)) continue;
+    if (po->alg != BB_ALG_AUTO && k->alg != po->alg) continue;
+    if (regexec(&p->name, k->name, 0, NULL, 0)) continue;
+    bb_task t = *task;
+    bb_plan_options one = *po;
+    one.kernel = k;
+    if (bb_task_views(&t, k->x_block, k->y_block) != BB_OK || !bb_kernel_choose(&t, &one, NULL)) continue;
+    *task = t;
+    return bb_plan_choose(&t, &one, kernel, config, error);
+  }
+  return status;
 }
 
 static void name_row(char name[256], const group *g, const char *kernel, int threads, bool cold) {
@@ -434,46 +473,74 @@ static conv_row *new_row(conv_run *u, const group *g, bb_isa isa, int threads, b
   return c;
 }
 
+static exit_code skip_all(session *s, const options *o, const group *g, bb_isa isa, int threads, bool cold) {
+  char name[256], why[160];
+  snprintf(why, sizeof why, "no kernel within --isa %s%s%s%s%s accepts it", bb_isa_name(isa),
+           o->alg != BB_ALG_AUTO ? " --alg " : "", o->alg != BB_ALG_AUTO ? bb_alg_name(o->alg) : "", o->impl ? " --impl " : "",
+           o->impl ? o->impl : "");
+  name_row(name, g, o->impl ? "impl" : bb_alg_name(o->alg), threads, cold);
+  return session_add_skipped(s, name, why);
+}
+
+// Registers a row; it is measured with *leader, if that is given and has room, or becomes it.
+static exit_code add_row(session *s, conv_row *c, const char *kernel, conv_row **leader) {
+  char name[256];
+  name_row(name, c->group, kernel, c->threads, c->cold);
+  if (leader && session_wants(s, name)) {
+    if (!*leader)
+      *leader = c;
+    else if ((*leader)->withs < TOGETHER - 1)
+      (*leader)->with[(*leader)->withs++] = c;
+  }
+  return session_add(s, name, measure_row, c, release_row);
+}
+
 // All rows of a problem on one ISA, thread count and cache mode. *rows counts those that will be timed.
 static exit_code add_rows(session *s, conv_run *u, const picker *p, const group *g, bb_isa isa, int threads, bool cold,
                           size_t *rows) {
   const options *o = p->o;
-  char name[256];
-  conv_row *ours = NULL;
+  bb_plan_options po = {.isa = isa,
+                        .alg = o->alg,
+                        .accuracy = o->accuracy,
+                        .threads = threads,
+                        .cold = cold,
+                        .mode = p->how->mode,
+                        .wisdom = p->how->wisdom};
   exit_code code = EXIT_OK;
-  for (size_t i = 0; code == EXIT_OK; i++) {
+  if (po.mode == BB_PLAN_MEASURE) {
+    team *t;
+    code = session_team(s, threads, &t);
+    if (code != EXIT_OK) return code;
+    po.pool = t->pool;
+  }
+  conv_row *leader = NULL;
+  size_t at = 0;
+  for (bool any = false; code == EXIT_OK; any = true) {
     bb_task task = g->c.task;
     bb_config config;
-    const bb_kernel *kernel = pick(p, &task, isa, threads, cold, i, &config);
-    if (!kernel && i) break;
-    if (!kernel) {
-      char why[160];
-      snprintf(why, sizeof why, "no kernel within --isa %s%s%s%s%s accepts it", bb_isa_name(isa),
-               o->alg != BB_ALG_AUTO ? " --alg " : "", o->alg != BB_ALG_AUTO ? bb_alg_name(o->alg) : "",
-               o->impl ? " --impl " : "", o->impl ? o->impl : "");
-      name_row(name, g, o->impl ? "impl" : bb_alg_name(o->alg), threads, cold);
-      return session_add_skipped(s, name, why);
-    }
+    const bb_kernel *kernel;
+    bb_error error = {{0}};
+    const bb_status status = pick(p, &task, &po, &at, &kernel, &config, &error);
+    if (status != BB_OK) return fail_status(status, &error);
+    if (interrupted()) return EXIT_INTERRUPTED;
+    if (!kernel && !any) return skip_all(s, o, g, isa, threads, cold);
+    if (!kernel) break;
     conv_row *c = new_row(u, g, isa, threads, cold);
     if (!c) return fail(EXIT_SYSTEM, "out of memory for the rows");
     c->kernel = kernel;
     c->task = task;
     c->config = config;
-    c->fixed = true;
-    name_row(name, g, kernel->name, threads, cold);
-    if (!ours && session_wants(s, name)) ours = c;
-    code = session_add(s, name, measure_row, c, release_row);
+    // Kernels of one algorithm are timed one after the other; peers with the first of them.
+    code = add_row(s, c, kernel->name, p->by_algorithm || !leader ? &leader : NULL);
     ++*rows;
   }
-  for (int i = 0; i < o->peers.count && code == EXIT_OK && i < TOGETHER - 1; i++) {
+  for (int i = 0; i < o->peers.count && code == EXIT_OK; i++) {
     conv_row *c = new_row(u, g, isa, threads, cold);
     if (!c) return fail(EXIT_SYSTEM, "out of memory for the rows");
     c->peer = peer_find(o->peers.at[i]);
     char kernel[40];
     snprintf(kernel, sizeof kernel, "peer:%s", c->peer->name);
-    name_row(name, g, kernel, threads, cold);
-    if (ours && session_wants(s, name)) ours->with[ours->withs++] = c;
-    code = session_add(s, name, measure_row, c, release_row);
+    code = add_row(s, c, kernel, leader ? &leader : NULL);
   }
   return code;
 }
@@ -491,6 +558,7 @@ static exit_code add_all(session *s, conv_run *u, const picker *p, const case_li
       u->groups[u->count++] = g;
       g->c = list->at[i];
       if (code == EXIT_OK && o->mb.count) code = case_with_batch(&list->at[i], o->mb.at[m], &g->c);
+      if (p->how->mode == BB_PLAN_MEASURE) progress(i, list->count, g->c.id);
       for (int a = 0; a < isas && code == EXIT_OK; a++)
         for (int t = 0; t < o->threads.count && code == EXIT_OK; t++)
           for (int cold = !o->hot; cold <= o->cold && code == EXIT_OK; cold++)
@@ -508,15 +576,25 @@ static exit_code add_all(session *s, conv_run *u, const picker *p, const case_li
   return code;
 }
 
-exit_code conv_rows(session *s, const options *o, const case_list *list, conv_run **out) {
-  picker p = {.o = o};
+static exit_code add_rows_of(session *s, const options *o, const case_list *list, bool by_algorithm, conv_run **out) {
+  picker p = {.o = o, .by_algorithm = by_algorithm};
   conv_run *u = *out = calloc(1, sizeof *u);
   if (u) u->groups = calloc(list->count * (size_t)(o->mb.count ? o->mb.count : 1), sizeof *u->groups);
   if (!u || !u->groups) return fail(EXIT_SYSTEM, "out of memory for the problems");
+  planning how;
+  exit_code code = planning_open(o, false, &how);
+  if (code != EXIT_OK) return code;
+  p.how = &how;
   if (o->impl) p.by_name = !regcomp(&p.name, o->impl, REG_EXTENDED | REG_NOSUB);
-  const exit_code code = add_all(s, u, &p, list);
+  code = add_all(s, u, &p, list);
+  const exit_code saved = code == EXIT_OK || code == EXIT_INTERRUPTED ? planning_save(&how) : EXIT_OK;
+  planning_close(&how);
   if (p.by_name) regfree(&p.name);
-  return code;
+  return code == EXIT_OK ? saved : code;
+}
+
+exit_code conv_rows(session *s, const options *o, const case_list *list, conv_run **u) {
+  return add_rows_of(s, o, list, false, u);
 }
 
 void conv_free(conv_run *u) {

@@ -35,7 +35,7 @@ bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_da
   return status;
 }
 
-const bb_kernel *conv_choose(bb_task *task, const bb_plan_options *po, bb_config *config) {
+static const bb_kernel *choose_layout(bb_task *task, const bb_plan_options *po, bb_config *config) {
   const bb_kernel *best = NULL;
   bb_task best_task = *task;
   double least = NAN;
@@ -59,6 +59,12 @@ const bb_kernel *conv_choose(bb_task *task, const bb_plan_options *po, bb_config
   }
   *task = best_task;
   return best;
+}
+
+bb_status conv_choose(bb_task *task, const bb_plan_options *po, const bb_kernel **kernel, bb_config *config, bb_error *error) {
+  *kernel = choose_layout(task, po, config);
+  if (!*kernel || (po->mode == BB_PLAN_ESTIMATE && !po->wisdom)) return BB_OK;
+  return bb_plan_choose(task, po, kernel, config, error);
 }
 
 static size_t copies_for(size_t packed) {

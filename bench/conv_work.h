@@ -21,9 +21,10 @@ typedef struct conv_work {
 // be compared with; otherwise the expectation is left out as far as it goes.
 bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_data **data, bb_error *error);
 
-// Sets the task's views to the layouts of the kernel that the planner prefers, considering every layout that some kernel within
-// the options has. NULL if none accepts.
-const bb_kernel *conv_choose(bb_task *task, const bb_plan_options *po, bb_config *config);
+// The planner's choice, as the options say (by wisdom, estimated, measured). Sets the task's views to the layouts in which it
+// is estimated to be fastest, considering every layout that some kernel within the options has. *kernel is NULL if none
+// accepts.
+bb_status conv_choose(bb_task *task, const bb_plan_options *po, const bb_kernel **kernel, bb_config *config, bb_error *error);
 
 // The task's views are set. cold: as many plans as it takes.
 bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const bb_plan_options *po, bool cold, bb_pool *pool,

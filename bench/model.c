@@ -13,6 +13,7 @@
 
 #include "../models/models.h"
 #include "conv_work.h"
+#include "planning.h"
 #include "report.h"
 #include "stats.h"
 
@@ -43,10 +44,12 @@ typedef struct backbone {
 
 struct model_run {
   backbone *first;
+  planning how;
 };
 
 typedef struct model_row {
   backbone *of;
+  const planning *how;
   bb_isa isa;
   int threads, mb;
 } model_row;
@@ -64,6 +67,7 @@ void model_free(model_run *u) {
     bb_graph_destroy(b->one);
     free(b);
   }
+  planning_close(&u->how);
   free(u);
 }
 
@@ -413,9 +417,22 @@ static bb_status load_model(const options *o, backbone *b, const model_row *m, c
     status = o->weights ? bb_params_load(b->one, o->weights, &b->params, error)
                         : bb_params_synthetic(b->one, o->seed, &b->params, error);
   if (status == BB_OK) status = bb_graph_create(b->model, m->mb, 0, 0, &l->graph, error);
-  const bb_net_options no = {
-      .isa = m->isa, .alg = o->alg, .accuracy = o->accuracy, .threads = m->threads, .passes = o->passes, .cold = true};
+  bb_pool *pool = t->pool;  // to measure on; that of several streams is too wide
+  if (status == BB_OK && bb_pool_threads(pool) != m->threads) {
+    const bb_pool_options po = {.threads = m->threads, .spin_us = TEAM_SPIN_US};
+    status = bb_pool_create(&po, &pool, error);
+  }
+  const bb_net_options no = {.isa = m->isa,
+                             .alg = o->alg,
+                             .accuracy = o->accuracy,
+                             .threads = m->threads,
+                             .passes = o->passes,
+                             .mode = m->how->mode,
+                             .cold = true,
+                             .wisdom = m->how->wisdom,
+                             .pool = pool};
   if (status == BB_OK) status = bb_net_create(l->graph, b->params, &no, &l->net, error);
+  if (pool != t->pool) bb_pool_destroy(pool);
   if (status != BB_OK) return status;
   // Asked for more than there is, the system would not refuse but kill.
   const bb_net_bytes bytes = bb_net_memory(l->net);
@@ -517,8 +534,9 @@ static exit_code measure_model(session *s, void *context, row *r) {
   if (code != EXIT_OK) return code;
   bb_status status = load_model(o, m->of, m, t, &l, &error);
   if (status == BB_OK) {
+    code = planning_save(m->how);
     describe(&l, m->of, m, r);
-    if (!o->no_check) code = check_all(m->of, m, &l, t, r);
+    if (code == EXIT_OK && !o->no_check) code = check_all(m->of, m, &l, t, r);
     if (code == EXIT_OK && r->state == ROW_PENDING) status = time_model(o, t, m->isa, &l, r, &error);
   } else if (status == BB_UNSUPPORTED) {
     row_skip(r, "%s", error.text);
@@ -539,7 +557,7 @@ exit_code model_test(const options *o, const bb_model *model, const team *t, bb_
   if (code != EXIT_OK) return free(b), free(u), code;
   b->model = model;
   u->first = b;
-  const model_row m = {.of = b, .isa = isa, .threads = t->threads, .mb = mb};
+  const model_row m = {.of = b, .how = &u->how, .isa = isa, .threads = t->threads, .mb = mb};
   bb_status status = bb_graph_create(model, 1, 0, 0, &b->one, &error);
   if (status == BB_OK) {
     status = load_model(o, b, &m, t, &l, &error);
@@ -584,7 +602,11 @@ exit_code model_rows(session *s, const options *o, const char *name, model_run *
   exit_code code = isas_asked(o, isa, &isas, missing, &missings);
   if (code == EXIT_OK) code = model_check_alg(o, isa, isas);
   if (code != EXIT_OK) return code;
-  if (!*u) *u = calloc(1, sizeof **u);
+  if (!*u) {
+    *u = calloc(1, sizeof **u);
+    if (*u) code = planning_open(o, false, &(*u)->how);
+    if (code != EXIT_OK) return code;
+  }
   backbone *b = *u ? calloc(1, sizeof *b) : NULL;
   if (!b) return fail(EXIT_SYSTEM, "out of memory for %s", name);
   b->next = (*u)->first;
@@ -608,7 +630,7 @@ exit_code model_rows(session *s, const options *o, const char *name, model_run *
         }
         model_row *m = calloc(1, sizeof *m);
         if (!m) return fail(EXIT_SYSTEM, "out of memory for the rows");
-        *m = (model_row){.of = b, .isa = level, .threads = o->threads.at[t], .mb = mb};
+        *m = (model_row){.of = b, .how = &(*u)->how, .isa = level, .threads = o->threads.at[t], .mb = mb};
         code = session_add(s, text, measure_model, m, free);
       }
   return code;

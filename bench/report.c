@@ -33,15 +33,15 @@ format report_format(const char *path) {
 
 static void beside(const char *path, char *out, size_t size) { snprintf(out, size, "%s.%ld.part", path, (long)getpid()); }
 
-exit_code report_probe_file(const char *path) {
+exit_code report_probe_file(const char *flag, const char *path) {
   char part[4096];
   struct stat info;
   if (!stat(path, &info) && S_ISDIR(info.st_mode))
-    return fail(EXIT_USAGE, "--out %s: is a directory, a file was expected", path);
+    return fail(EXIT_USAGE, "%s %s: is a directory, a file was expected", flag, path);
   beside(path, part, sizeof part);
   FILE *f = fopen(part, "wxe");
   if (!f)
-    return fail(errno == ENOSPC || errno == EIO ? EXIT_SYSTEM : EXIT_USAGE, "--out %s: cannot be written: %s", path,
+    return fail(errno == ENOSPC || errno == EIO ? EXIT_SYSTEM : EXIT_USAGE, "%s %s: cannot be written: %s", flag, path,
                 strerror(errno));
   fclose(f);
   unlink(part);
@@ -279,6 +279,9 @@ cJSON *report_row_json(const row *w) {
       number(o, "peer_ratio_low", w->peer_ratio_low);
       number(o, "peer_ratio_high", w->peer_ratio_high);
     }
+    number(o, "speedup", w->speedup);
+    number(o, "speedup_low", w->speedup_low);
+    number(o, "speedup_high", w->speedup_high);
     number(o, "noise_pct", w->noise_pct);
     number(o, "others_pct", w->others_pct);
     number(o, "steal_pct", w->steal_pct);
@@ -338,7 +341,7 @@ void report_print_table(const cJSON *array, format f, FILE *out) {
 
 report *report_open(const options *o, size_t name_width, exit_code *code) {
   for (int i = 0; i < o->outs.count; i++)
-    if ((*code = report_probe_file(o->outs.at[i])) != EXIT_OK) return NULL;
+    if ((*code = report_probe_file("--out", o->outs.at[i])) != EXIT_OK) return NULL;
   report *r = calloc(1, sizeof *r);
   if (r) {
     r->o = o;

@@ -20,8 +20,8 @@ exit_code report_close(report *r, struct cJSON *context, bool complete);
 
 // Of a file of --out, by its extension.
 format report_format(const char *path);
-// Can this file be written? A sentence and EXIT_SYSTEM or EXIT_USAGE if not.
-exit_code report_probe_file(const char *path);
+// Can this file, the value of a flag, be written? A sentence and EXIT_SYSTEM or EXIT_USAGE if not.
+exit_code report_probe_file(const char *flag, const char *path);
 // Writes beside the target, then renames.
 exit_code report_write_file(const char *path, const char *text);
 

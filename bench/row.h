@@ -48,6 +48,8 @@ typedef struct row {
   // Against a peer, from interleaved batches: rate / peer's rate.
   char peer[32];
   double peer_ratio, peer_ratio_low, peer_ratio_high;
+  // Ours: rate / that of the direct algorithm, where it was measured together with it.
+  double speedup, speedup_low, speedup_high;
   // Trust.
   double noise_pct, others_pct, steal_pct, cpu_share_pct;
   bool pinned, disturbed;

@@ -48,7 +48,7 @@ exit_code session_create(const options *o, session **out) {
   if (!gbench_init(o->benchmark.count + 1, argv, &unknown)) return fail(EXIT_SYSTEM, "out of memory");
   if (unknown) return fail(EXIT_USAGE, "%s: not a flag of Google Benchmark, or its value is wrong", unknown);
   for (int i = 0; i < o->outs.count; i++)
-    if ((code = report_probe_file(o->outs.at[i])) != EXIT_OK) return code;
+    if ((code = report_probe_file("--out", o->outs.at[i])) != EXIT_OK) return code;
   session *s = calloc(1, sizeof *s);
   if (!s) return fail(EXIT_SYSTEM, "out of memory");
   s->o = o;

@@ -155,16 +155,18 @@ static exit_code explain(const options *o, const conv_case *given) {
   if (code == EXIT_OK && o->mb.count) code = case_with_batch(given, o->mb.at[0], &c);
   if (code != EXIT_OK) return code;
 
+  bb_error error = {{0}};
   bb_task best = c.task;
   bb_config config;
   const bb_plan_options po = {
       .isa = isa[0], .alg = o->alg, .accuracy = o->accuracy, .threads = o->threads.at[0], .cold = o->cold};
-  const bb_kernel *chosen = conv_choose(&best, &po, &config);
+  const bb_kernel *chosen;
+  const bb_status found = conv_choose(&best, &po, &chosen, &config, &error);
+  if (found != BB_OK) return fail_status(found, &error);
   if (!chosen && o->alg != BB_ALG_AUTO) return fail(EXIT_USAGE, "--alg %s accepts none of the problems", bb_alg_name(o->alg));
 
   team t;
   bb_ref_data *data = NULL;
-  bb_error error = {{0}};
   code = team_create(o, o->threads.at[0], &t);
   if (code != EXIT_OK) return code;
   const bb_status status = conv_data(o, &c.task, true, &data, &error);

@@ -22,7 +22,7 @@ exit_code verb_machine(const options *o) {
   for (int i = 0; i < o->outs.count; i++) {
     const char *dot = strrchr(o->outs.at[i], '.');
     if (strcmp(dot, ".json")) return fail(EXIT_USAGE, "--out %s: machine writes .json only", o->outs.at[i]);
-    const exit_code code = report_probe_file(o->outs.at[i]);
+    const exit_code code = report_probe_file("--out", o->outs.at[i]);
     if (code != EXIT_OK) return code;
   }
   cJSON *machine = context_machine(), *doctor = machine ? context_doctor(machine) : NULL;

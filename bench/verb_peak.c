@@ -173,7 +173,7 @@ exit_code verb_peak(const options *o) {
   bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
   int isas, missings;
   if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
-  for (int i = 0; i < o->outs.count && code == EXIT_OK; i++) code = report_probe_file(o->outs.at[i]);
+  for (int i = 0; i < o->outs.count && code == EXIT_OK; i++) code = report_probe_file("--out", o->outs.at[i]);
   if (code != EXIT_OK) return code;
   for (int i = 0; i < missings; i++) warn("%s cannot run here", bb_isa_name(missing[i]));
   if (!o->isas.count)  // every level, not the best alone

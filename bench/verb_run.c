@@ -13,6 +13,7 @@
 #include "args.h"
 #include "image.h"
 #include "model.h"
+#include "planning.h"
 #include "team.h"
 
 // Input as N x C x H x W in npy->data, from whichever file was given.
@@ -80,6 +81,7 @@ typedef struct job {
   bb_params *params;
   bb_npy npy;
   team team;
+  planning how;
   bb_net *net;
   bb_stream *stream;
   bb_reference *reference;
@@ -90,20 +92,29 @@ static exit_code infer(job *j) {
   bb_error error = {{0}};
   bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
   int isas, missings;
-  const exit_code code = isas_asked(o, isa, &isas, missing, &missings);
+  exit_code code = isas_asked(o, isa, &isas, missing, &missings);
   if (code != EXIT_OK) return code;
   bb_status status;
   if (o->reference) {
     status = bb_reference_run(j->graph, j->params, j->npy.data, false, j->team.pool, &j->reference, &error);
     return status == BB_OK ? EXIT_OK : fail_status(status, &error);
   }
-  const bb_net_options no = {
-      .isa = isa[0], .alg = o->alg, .accuracy = o->accuracy, .threads = j->team.threads, .passes = o->passes};
+  code = planning_open(o, false, &j->how);
+  if (code != EXIT_OK) return code;
+  const bb_net_options no = {.isa = isa[0],
+                             .alg = o->alg,
+                             .accuracy = o->accuracy,
+                             .threads = j->team.threads,
+                             .passes = o->passes,
+                             .mode = j->how.mode,
+                             .cold = true,
+                             .wisdom = j->how.wisdom,
+                             .pool = j->team.pool};
   status = bb_net_create(j->graph, j->params, &no, &j->net, &error);
   if (status == BB_OK) status = bb_stream_create(j->net, j->team.threads, &j->stream, &error);
   if (status != BB_OK) return fail_status(status, &error);
   bb_stream_run(j->stream, j->team.pool, j->npy.data, NULL);
-  return EXIT_OK;
+  return planning_save(&j->how);
 }
 
 static exit_code hand_out(const job *j) {
@@ -168,6 +179,7 @@ exit_code verb_run(const options *o) {
   bb_reference_destroy(j.reference);
   bb_stream_destroy(j.stream);
   bb_net_destroy(j.net);
+  planning_close(&j.how);
   bb_params_destroy(j.params);
   bb_graph_destroy(j.graph);
   bb_npy_free(&j.npy);

@@ -201,7 +201,7 @@ static bb_status make_plan(const bb_task *task, const bb_weights *weights, const
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
 // that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
 enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 7 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.5, most_seconds = 4;
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.3, most_seconds = 4;
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
 // Ratios below this are noise: the order of preference decides.
@@ -468,7 +468,7 @@ static bb_status measure(const bb_task *task, const bb_plan_options *options, co
   if (!status) {
     *kernel = list[winner].candidate.kernel;
     *config = list[winner].candidate.config;
-    if (options->wisdom && bb_wisdom_add(options->wisdom, task, options, BB_WISDOM_TASK, *kernel, config))
+    if (count > 1 && options->wisdom && bb_wisdom_add(options->wisdom, task, options, BB_WISDOM_TASK, *kernel, config))
       status = bb_fail(error, BB_NO_MEMORY, "out of memory for a line of wisdom");
   }
   free(list);

@@ -23,7 +23,7 @@ ROW = ["name", "run_name", "run_type", "threads", "iterations", "real_time", "cp
        "algorithm", "mb", "cache", "time_min_ns", "time_p10_ns", "time_p50_ns", "time_p90_ns", "time_p99_ns", "samples", "flops_valid",
        "flops", "flops_executed", "pct_executed", "gflops", "gflops_padded", "gflops_executed", "pct_peak", "peak_gflops", "probe_drift_pct", "bytes", "intensity",
        "err_l2", "err_max_rms", "err_bound", "weights_bytes", "packed_bytes", "workspace_bytes", "noise_pct", "grade"]
-CONTEXT = ["algorithm", "accuracy", "schema_version", "version", "commit", "dirty", "compiler", "compiler_flags", "cpu", "caches", "isa", "cpus",
+CONTEXT = ["algorithm", "accuracy", "plan", "schema_version", "version", "commit", "dirty", "compiler", "compiler_flags", "cpu", "caches", "isa", "cpus",
            "load_avg", "os", "libc", "seed", "data", "denormal_mode", "peaks", "date", "complete"]
 
 
@@ -384,6 +384,89 @@ class Verify(Cli):
         self.assertIn("<- chosen", text)
         kernels = json.loads(self.ok("explain", SMALL, "--format", "json", *QUICK))["kernels"]
         self.assertEqual(sum(k["chosen"] for k in kernels), 1)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+class Wisdom(Cli):
+    PROBLEM = "mb1ic64ih14oc96kh3ph1n\"w\""  # more than one candidate
+
+    def lessons(self, path):
+        lines = read(path).splitlines()
+        self.assertEqual(lines[0], "backbench wisdom 2")
+        self.assertTrue(lines[-1].startswith(f"end {len(lines) - 2} "), lines[-1])
+        return [l.split("\t") for l in lines[1:-1]]
+
+    # Its result, and what it says on stderr.
+    def warned(self, *args):
+        result = run(*args)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stderr
+
+    def test_there_and_back(self):
+        with tempfile.TemporaryDirectory() as d:
+            file = f"{d}/wisdom"
+            args = ["conv", self.PROBLEM, "--cache", "hot,cold", "--wisdom", file, *QUICK]
+            measured = self.rows(*args, "--plan", "measure")
+            self.assertEqual(os.listdir(d), ["wisdom"])
+            before = self.lessons(file)
+            self.assertEqual({(r["cache"], r["kernel"]) for r in measured}, {(l[6], l[-2]) for l in before})
+            self.assertEqual([r["name"] for r in self.rows(*args)], [r["name"] for r in measured])
+            self.rows("conv", self.PROBLEM, "--accuracy", "strict", "--plan", "measure", "--wisdom", file, *QUICK)
+            after = self.lessons(file)
+            self.assertEqual(after[:2], before)  # what was known is not measured again
+            self.assertEqual([l[3] for l in after], ["default"] * 2 + ["strict"])
+            self.assertIn("measured", self.ok("explain", self.PROBLEM, "--plan", "measure", "--wisdom", file, *QUICK))
+            npy(f"{d}/x.npy", (1, 3, 32, 32))
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--plan", "measure", "--wisdom", f"{d}/run")
+            self.assertGreater(len(self.lessons(f"{d}/run")), 5)
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--wisdom", f"{d}/run")
+
+    def test_model(self):
+        with tempfile.TemporaryDirectory() as d:
+            args = ["model", "ghostnet_100", "--wisdom", f"{d}/w", "--no-check", *QUICK]
+            measured = self.rows(*args, "--plan", "measure")
+            self.assertTrue(all(l[6] == "cold" for l in self.lessons(f"{d}/w")))
+            self.assertEqual([r["name"] for r in self.rows(*args)], [r["name"] for r in measured])
+
+    def test_files_that_cannot_be_used(self):
+        with tempfile.TemporaryDirectory() as d:
+            file = f"{d}/wisdom"
+            args = ["conv", self.PROBLEM, "--wisdom", file, *QUICK]
+            self.refused(*args, says="cannot open")
+            self.refused("conv", self.PROBLEM, "--wisdom", d, says=d)
+            self.refused("conv", self.PROBLEM, "--plan", "measure", "--wisdom", f"{d}/missing/w", says="missing")
+            self.refused("conv", self.PROBLEM, "--plan", "guess", says="guess")
+            self.assertEqual(os.listdir(d), [])
+
+            with open(file, "w") as f:
+                f.write("something that somebody else needs\n")
+            self.assertIn("not used", self.warned(*args))
+            self.refused(*args, "--plan", "measure", says="not written over")
+            self.assertEqual(read(file), "something that somebody else needs\n")
+
+            os.unlink(file)
+            self.ok(*args, "--plan", "measure")
+            good = read(file)
+            self.assertEqual(self.warned(*args), "")
+            lines = good.splitlines(True)
+            for bad in [good[:-10], good.replace("hot", "cold", 1), lines[0].replace("2", "1") + lines[-1], lines[0]]:
+                with open(file, "w") as f:
+                    f.write(bad)
+                self.assertIn("not used", self.warned(*args))
+                self.assertIn("will be replaced", self.warned(*args, "--plan", "measure"))
+                self.assertEqual(read(file).count("\n"), len(lines))
+
+            body = "".join(lines[:-1]).replace(lines[1].split("\t")[0], "Another CPU", 1)
+            total = 0xcbf29ce484222325
+            for byte in body.encode():
+                total = (total ^ byte) * 0x100000001b3 % 2**64
+            with open(file, "w") as f:
+                f.write(f"{body}end {len(lines) - 2} {total:016x}\n")
+            self.assertIn("none of the", self.warned(*args))
 
 
 class Models(Cli):
