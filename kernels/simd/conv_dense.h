@@ -75,6 +75,12 @@ BB_INLINE void fetch(const panel *p, const float *w) {
   for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
 }
 
+// The pixels that the next row of taps begins with: a core does not look far enough ahead to hide L3, and only just L2.
+BB_INLINE void fetch_pixels(const int mr, const float *x, ptrdiff_t step) {
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) __builtin_prefetch(x + m * step, 0, 3);
+}
+
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; r0, r1: rows of taps that meet the image; mask: for each s the pixels
 // that do, NULL if all.
 typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, const uint32_t *mask);
@@ -106,10 +112,12 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     }
   }
 
-  const float *w = p->w;
+  const float *w = p->w, *const right = x + mr * step;
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
+    const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
+      fetch_pixels(mr, next, step);
       fetch(p, w);
       taps(mr, nr, acc, x, step, w, lanes);
       w += tap;
@@ -117,7 +125,9 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     }
     const float *row = x + r0 * p->x_tap_row, *wr = w + (ptrdiff_t)r0 * p->S * tap;
     for (int r = r0; r < r1; r++, row += p->x_tap_row) {
-      const float *xs = row;
+      const float *xs = row, *const ahead = r + 1 < r1 ? row + p->x_tap_row : next + r0 * p->x_tap_row;
+      fetch_pixels(mr, ahead, step);
+      if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, step);
       if (!mask) {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           fetch(p, wr);
