@@ -39,7 +39,8 @@ typedef struct test_case {
   place place;
   bool no_scale, no_shift;  // BB_OP_SCALE
   bool every_fill;
-  bool tail;  // of the tails suite
+  bool tail;      // of the tails suite
+  bool winograd;  // for kernels of that algorithm only
   const bb_kernel *only;
 } test_case;
 
@@ -204,6 +205,51 @@ static void add_edges(const bb_kernel *kernel) {
         add((test_case){.task = parse(text), .only = kernel});
       }
     }
+  }
+}
+
+// 12 is a multiple of every tile: all pairs of what may be left of a tile below and beside, with all paddings of two sides,
+// what is fused and where tensors lie taking turns. Then images of one, two and three segments of a row of tiles, and channels
+// around the blocks of lanes and around the 128 that are summed in one go.
+static void add_winograd(void) {
+  static const char *const fused[] = {"",
+                                      "+bias+relu",
+                                      "+bias+add+relu",
+                                      "+pre_bn+pre_relu",
+                                      "+bias+silu",
+                                      "+bias+gap+relu6",
+                                      "+pre_scale+bias",
+                                      "+bias+hard_sigmoid+second+gap",
+                                      "+addafter",
+                                      "+pre_bn+bias+relu+gap+scale"};
+  static const int wide[] = {30, 31, 32, 33, 35, 37, 61, 64, 66, 67, 71, 97};
+  static const int channels[] = {15, 16, 17, 31, 33, 64, 127, 128, 129, 257};
+  char text[200];
+  int turn = 0;
+  for (int P = 1; P <= 12; P++) {
+    for (int Q = 1; Q <= 12; Q++, turn++) {
+      const int top = turn % 3, bottom = turn / 3 % 3, left = turn / 9 % 3, right = turn / 27 % 3;
+      const int H = P + 2 - top - bottom, W = Q + 2 - left - right;
+      if (H < 1 || W < 1) continue;
+      const bool grouped = turn % 5 == 4;
+      snprintf(text, sizeof text, "g%dmb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", grouped ? 3 : 1, turn % 4 == 3 ? 3 : 1,
+               grouped ? 36 : 19, H, W, grouped ? 48 : 21, P, Q, top, left, fused[turn % (int)BB_COUNT(fused)]);
+      add((test_case){.task = parse(text), .winograd = true, .place = (place)(turn % 7 < SLICED + 1 ? turn % 7 : DENSE)});
+    }
+  }
+  for (int i = 0; i < (int)BB_COUNT(wide); i++) {
+    snprintf(text, sizeof text, "mb%dic18ih7iw%doc17oh7ow%dkh3kw3ph1pw1%s", 1 + i % 2, wide[i], wide[i],
+             fused[i % (int)BB_COUNT(fused)]);
+    add((test_case){.task = parse(text), .winograd = true});
+  }
+  for (int i = 0; i < (int)BB_COUNT(channels); i++) {
+    for (int k = 0; k < 2; k++) {
+      snprintf(text, sizeof text, "mb1ic%dih%doc%dkh3ph1", channels[k ? 9 - i : i], 5 + i % 3, channels[i]);
+      add((test_case){.task = parse(text), .winograd = true, .place = (place)(i % (SLICED + 1))});
+    }
+    // Two groups, of whole blocks or not.
+    snprintf(text, sizeof text, "g2mb1ic%dih6oc%dkh3ph1+bias", 2 * channels[i], 2 * channels[9 - i]);
+    add((test_case){.task = parse(text), .winograd = true});
   }
 }
 
@@ -598,6 +644,7 @@ static void list_pairs(size_t shard, size_t shards) {
       const bb_kernel *kernel = bb_kernel_at(k);
       if (!runs(kernel) || kernel->op != cases.at[i].task.problem.op) continue;
       if (cases.at[i].only && cases.at[i].only != kernel) continue;
+      if (cases.at[i].winograd && kernel->alg == BB_ALG_DIRECT) continue;
       // A block of 0 means any.
       for (size_t x = 0; x < (kernel->x_block ? 1 : BB_COUNT(blocks)); x++) {
         for (size_t y = 0; y < (kernel->y_block ? 1 : BB_COUNT(blocks)); y++)
@@ -623,7 +670,7 @@ static void add_planned(const test_case *c, bb_isa isa, int x_block, int y_block
 
 static void list_planned(size_t shard, size_t shards) {
   for (size_t i = shard; i < cases.count; i += shards) {
-    if (cases.at[i].tail || cases.at[i].only) continue;
+    if (cases.at[i].tail || cases.at[i].winograd || cases.at[i].only) continue;
     for (int isa = 0; isa < BB_ISA_COUNT; isa++) {
       if (!bb_isa_runs((bb_isa)isa) || !bb_isa_within((bb_isa)isa, bb_isa_best())) continue;
       const int block = bb_isa_block((bb_isa)isa);
@@ -702,6 +749,7 @@ int main(int argc, char **argv) {
   for (size_t k = 0; k < bb_kernel_count(); k++) {
     if (runs(bb_kernel_at(k))) add_edges(bb_kernel_at(k));
   }
+  add_winograd();
   add_tails(seed);
   add_mixed(seed, full ? 20000 : 2000);
   list_pairs(shard - 1, shards);
