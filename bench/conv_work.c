@@ -105,6 +105,13 @@ bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const b
   return status;
 }
 
+double conv_work_bytes(const bb_task *task, const bb_kernel *kernel, const bb_config *config, bool cold) {
+  const size_t packed = kernel->packed_bytes ? kernel->packed_bytes(task, config) : 0;
+  const bb_workspace w = kernel->workspace ? kernel->workspace(task, config, 1) : (bb_workspace){0};
+  return (double)packed * (double)(cold ? copies_for(packed) : 1) + (double)w.shared + (double)w.per_thread +
+         4.0 * (double)(bb_view_size(&task->x) + bb_view_size(&task->y));
+}
+
 void conv_work_destroy(conv_work *w) {
   for (size_t i = 0; i < w->plans; i++) bb_plan_destroy(w->plan[i]);
   free(w->plan);

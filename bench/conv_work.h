@@ -30,7 +30,8 @@ bb_status conv_choose(bb_task *task, const bb_plan_options *po, const bb_kernel 
 bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const bb_plan_options *po, bool cold, bb_pool *pool,
                            conv_work *w, bb_error *error);
 void conv_work_destroy(conv_work *w);
-void conv_work_run(void *work);  // one call
+double conv_work_bytes(const bb_task *task, const bb_kernel *kernel, const bb_config *config, bool cold);  // about
+void conv_work_run(void *work);                                                                            // one call
 
 double conv_bound(const bb_plan *plan);     // of the error that its kernel claims
 double conv_executed(const bb_plan *plan);  // flops that its kernel does

@@ -382,8 +382,19 @@ class Verify(Cli):
     def test_explain(self):
         text = self.ok("explain", SMALL, *QUICK)
         self.assertIn("<- chosen", text)
-        kernels = json.loads(self.ok("explain", SMALL, "--format", "json", *QUICK))["kernels"]
-        self.assertEqual(sum(k["chosen"] for k in kernels), 1)
+        result = json.loads(self.ok("explain", SMALL, "--format", "json", *QUICK))
+        chosen, = [k for k in result["kernels"] if k["chosen"]]
+        self.assertEqual(chosen["kernel"], result["chosen"])
+        self.assertGreaterEqual(result["behind_hot"], 1)
+        for key in ["predicted_ns", "hot_ns", "cold_ns", "err_l2", "err_bound", "packed_bytes", "workspace_bytes"]:
+            self.assertGreaterEqual(chosen[key], 0)
+        self.assertLessEqual(chosen["err_l2"], chosen["err_bound"])
+        for k in result["kernels"]:
+            self.assertEqual(k["accuracy"], {"direct": "strict", "wino63": "fast"}.get(k["algorithm"], "default"))
+        every = json.loads(self.ok("explain", "mb1ic16ih8oc64kh3ph1", "--format", "json", "-v", *QUICK))["kernels"]
+        self.assertGreater(len(every), len(result["kernels"]))
+        strict = json.loads(self.ok("explain", SMALL, "--format", "json", "--accuracy", "strict", *QUICK))
+        self.assertEqual([k["algorithm"] for k in strict["kernels"] if k["chosen"]], ["direct"])
 
 
 def read(path):
