@@ -24,8 +24,9 @@ enum {
   MODEL = 1 << 6,
   RUN = 1 << 7,
   EXPLAIN = 1 << 8,
-  TIMED = QUICK | CONV | MODEL,  // verbs that make rows
-  ALL = (1 << 9) - 1
+  CROSSOVER = 1 << 9,
+  TIMED = QUICK | CONV | MODEL | CROSSOVER,  // verbs that make rows
+  ALL = (1 << 10) - 1
 };
 
 typedef struct flag {
@@ -194,6 +195,13 @@ static bool set_threads(options *o, const char *value, bb_error *error) {
 static bool set_cpus(options *o, const char *value, bb_error *error) { return args_int_list(value, 0, 4095, &o->cpus, error); }
 static bool set_mb(options *o, const char *value, bb_error *error) { return args_int_list(value, 1, 65536, &o->mb, error); }
 
+static bool set_channels(options *o, const char *value, bb_error *error) {
+  return args_int_list(value, 1, 65536, &o->channels, error);
+}
+static bool set_sizes(options *o, const char *value, bb_error *error) {
+  return args_int_list(value, 1, 65536, &o->sizes, error);
+}
+
 static bool set_cache(options *o, const char *value, bb_error *error) {
   string_list names = {0};
   if (!split(&names, value, error)) return false;
@@ -332,6 +340,8 @@ static const flag flags[] = {
     {"--suite", "NAME", CONV, set_suite, "quick12, core40, extended or tails (tails: checks only) [none]"},
     {"--model", "NAME", CONV | LIST, set_model, "the distinct convolutions of a backbone, with their counts [none]"},
     {"--batch", "FILE", CONV, set_batch, "problem strings from a file, one per line, # starts a comment [none]"},
+    {"--channels", "LIST", CROSSOVER, set_channels, "rows of the map: input and output channels [32,64,128,256,512]"},
+    {"--sizes", "LIST", CROSSOVER, set_sizes, "columns of the map: height and width [7,14,28,56]"},
     {"--all", NULL, MODEL, set_all, "every backbone"},
     {"--layers", NULL, MODEL, set_layers, "a table of all nodes"},
     {"--streams", "N", MODEL, set_streams, "inferences in flight at once, each on --threads threads [1]"},
@@ -348,18 +358,18 @@ static const flag flags[] = {
     {"--isa", "LIST", ALL & ~(MACHINE), set_isa, "generic, avx2, avx512, neon: a cap; each name of the list is one run [the best here]"},
     {"--impl", "REGEX", CONV | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
     {"--alg", "NAME", CONV | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
-    {"--accuracy", "CLASS", TIMED | TEST | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
-    {"--plan", "MODE", CONV | MODEL | EXPLAIN | RUN, set_plan, "how kernels are chosen: estimate (by cost models) or measure (by timing those that may win) [estimate]"},
-    {"--wisdom", "FILE", CONV | MODEL | EXPLAIN | RUN, set_wisdom, "choices that were measured before: read; with --plan measure also extended, or made [none]"},
+    {"--accuracy", "CLASS", QUICK | CONV | MODEL | TEST | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
+    {"--plan", "MODE", CONV | MODEL | EXPLAIN | RUN | CROSSOVER, set_plan, "how kernels are chosen: estimate (by cost models) or measure (by timing those that may win) [estimate]"},
+    {"--wisdom", "FILE", CONV | MODEL | EXPLAIN | RUN | CROSSOVER, set_wisdom, "choices that were measured before: read; with --plan measure, and by crossover, also extended, or made [none]"},
     {"--threads", "LIST", ALL & ~(MACHINE | LIST), set_threads, "1,2,4-8: each is one run [1]"},
     {"--cpus", "LIST", TIMED | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
-    {"--mb", "LIST", QUICK | CONV | MODEL | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},
-    {"--cache", "MODE", CONV | EXPLAIN, set_cache, "hot: same buffers again; cold: weights in no cache; or both: hot,cold [hot]"},
+    {"--mb", "LIST", TIMED | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},
+    {"--cache", "MODE", CONV | EXPLAIN | CROSSOVER, set_cache, "hot: same buffers again; cold: weights in no cache; or both: hot,cold [hot]"},
     {"--min-time", "S", TIMED | PEAK | EXPLAIN, set_min_time, "seconds of samples per row, at least [0.4]"},
     {"--repetitions", "N", TIMED, set_repetitions, "rows per name [1]"},
     {"--max-noise", "PCT", TIMED, set_max_noise, "measures longer until the spread is below, at most ten times --min-time; exit 4 if it is not [off]"},
     {"--seed", "N", ALL & ~MACHINE, set_seed, "of all random data [1]"},
-    {"--data", "KIND", CONV | EXPLAIN, set_data, "normal, int (small integers), zeros, denormal [normal]"},
+    {"--data", "KIND", CONV | EXPLAIN | CROSSOVER, set_data, "normal, int (small integers), zeros, denormal [normal]"},
     {"--filter", "REGEX", TIMED | TEST | LIST, set_filter, "names of rows, tests or things to list [all]"},
     {"--phases", NULL, CONV, set_phases, "time of each stage of a kernel, and of what is between its tiles"},
     {"--samples", NULL, TIMED, set_samples, "raw samples in JSON"},

@@ -67,6 +67,7 @@ typedef struct options {
   bool reference;                                // run
   int top;                                       // run
   const char *passes;                            // model, run
+  int_list channels, sizes;                      // crossover; empty = not given
   // The rest.
   string_list args;       // what is no flag
   string_list benchmark;  // --benchmark_*
@@ -93,6 +94,7 @@ exit_code verb_conv(const options *o);
 exit_code verb_model(const options *o);
 exit_code verb_run(const options *o);
 exit_code verb_explain(const options *o);
+exit_code verb_crossover(const options *o);
 
 // One line on stderr, "backbench: ...", and the code back: `return fail(EXIT_USAGE, "...", ...)`.
 exit_code fail(exit_code code, const char *form, ...) __attribute__((format(printf, 2, 3)));

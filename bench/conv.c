@@ -168,6 +168,8 @@ struct conv_run {
   bb_ref_data *data;
   struct group **groups;
   size_t count;
+  void (*seen)(void *context, const conv_done *done);  // or NULL
+  void *context;
 };
 
 static void fill_in(const conv_row *c, const options *o, row *r) {
@@ -408,6 +410,11 @@ static exit_code measure_row(session *s, void *context, row *r) {
       if (status == BB_OK && o->phases && list[i].row->kernel) status = time_phases(&list[i].work, w);
     }
     if (status == BB_OK) status = compare_rows(list, out, n);
+    for (size_t i = 0; i < n && status == BB_OK && c->of->seen; i++) {
+      const conv_row *w = list[i].row;
+      const conv_done done = {&w->task, w->kernel, &w->config, w->isa, list[i].result};
+      if (list[i].result->state == ROW_DONE) c->of->seen(c->of->context, &done);
+    }
     if (status != BB_OK) code = fail(EXIT_SYSTEM, "out of memory for the samples of %s", r->name);
   }
   for (size_t i = 0; i < TOGETHER; i++) {
@@ -576,25 +583,34 @@ static exit_code add_all(session *s, conv_run *u, const picker *p, const case_li
   return code;
 }
 
-static exit_code add_rows_of(session *s, const options *o, const case_list *list, bool by_algorithm, conv_run **out) {
-  picker p = {.o = o, .by_algorithm = by_algorithm};
-  conv_run *u = *out = calloc(1, sizeof *u);
+static exit_code add_rows_of(session *s, picker *p, const case_list *list, conv_run *u) {
+  const options *o = p->o;
   if (u) u->groups = calloc(list->count * (size_t)(o->mb.count ? o->mb.count : 1), sizeof *u->groups);
   if (!u || !u->groups) return fail(EXIT_SYSTEM, "out of memory for the problems");
-  planning how;
-  exit_code code = planning_open(o, false, &how);
-  if (code != EXIT_OK) return code;
-  p.how = &how;
-  if (o->impl) p.by_name = !regcomp(&p.name, o->impl, REG_EXTENDED | REG_NOSUB);
-  code = add_all(s, u, &p, list);
-  const exit_code saved = code == EXIT_OK || code == EXIT_INTERRUPTED ? planning_save(&how) : EXIT_OK;
-  planning_close(&how);
-  if (p.by_name) regfree(&p.name);
-  return code == EXIT_OK ? saved : code;
+  if (o->impl) p->by_name = !regcomp(&p->name, o->impl, REG_EXTENDED | REG_NOSUB);
+  const exit_code code = add_all(s, u, p, list);
+  if (p->by_name) regfree(&p->name);
+  return code;
 }
 
 exit_code conv_rows(session *s, const options *o, const case_list *list, conv_run **u) {
-  return add_rows_of(s, o, list, false, u);
+  planning how;
+  *u = NULL;
+  exit_code code = planning_open(o, false, &how);
+  if (code != EXIT_OK) return code;
+  picker p = {.o = o, .how = &how};
+  code = add_rows_of(s, &p, list, *u = calloc(1, sizeof **u));
+  const exit_code saved = code == EXIT_OK || code == EXIT_INTERRUPTED ? planning_save(&how) : EXIT_OK;
+  planning_close(&how);
+  return code == EXIT_OK ? saved : code;
+}
+
+exit_code conv_rows_by_algorithm(session *s, const options *o, const case_list *list, const planning *how,
+                                 void (*seen)(void *context, const conv_done *done), void *context, conv_run **u) {
+  picker p = {.o = o, .how = how, .by_algorithm = true};
+  *u = calloc(1, sizeof **u);
+  if (*u) **u = (conv_run){.seen = seen, .context = context};
+  return add_rows_of(s, &p, list, *u);
 }
 
 void conv_free(conv_run *u) {

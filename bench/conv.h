@@ -5,6 +5,7 @@
 #ifndef BENCH_CONV_H
 #define BENCH_CONV_H
 
+#include "planning.h"
 #include "session.h"
 
 typedef struct conv_case {
@@ -32,5 +33,17 @@ exit_code case_with_batch(const conv_case *c, int mb, conv_case *out);
 typedef struct conv_run conv_run;
 exit_code conv_rows(session *s, const options *o, const case_list *list, conv_run **u);
 void conv_free(conv_run *u);
+
+// The same, but a row for the best kernel of each algorithm; those of one problem are measured together. seen is told of each
+// row that was timed.
+typedef struct conv_done {
+  const bb_task *task;
+  const bb_kernel *kernel;
+  const bb_config *config;
+  bb_isa isa;  // cap
+  const row *row;
+} conv_done;
+exit_code conv_rows_by_algorithm(session *s, const options *o, const case_list *list, const planning *how,
+                                 void (*seen)(void *context, const conv_done *done), void *context, conv_run **u);
 
 #endif

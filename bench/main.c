@@ -32,6 +32,10 @@ static const verb verbs[] = {
     {"model", "[NAME...]", "times backbones end to end: latency, images/s, GFLOP/s", "", 1u << 6, 0, STRINGS_MAX, verb_model},
     {"run", "NAME", "one inference on real data", "", 1u << 7, 1, 1, verb_run},
     {"explain", "PROBLEM", "which kernels accept a problem, which is chosen and why, predicted and measured time", "", 1u << 8, 1, STRINGS_MAX, verb_explain},
+    {"crossover", "", "where direct, F(2,3), F(4,3) and F(6,3) win, over channels x size, with the error of each",
+     "Cells are 3x3 convolutions of padding 1 with as many outputs as inputs. --wisdom FILE keeps the winner of each cell for\n"
+     "every accuracy: with it, conv, model, run and explain choose what won here, whatever is fused to the convolution.",
+     1u << 9, 0, 0, verb_crossover},
     // clang-format on
 };
 

@@ -88,6 +88,9 @@ static void notes(const row *w, char *text, size_t size) {
   if (*w->peer && n < size)
     n += (size_t)snprintf(text + n, size - n, "%.3fx %s [%.3f, %.3f] ", w->peer_ratio, w->peer, w->peer_ratio_low,
                           w->peer_ratio_high);
+  if (isfinite(w->speedup) && n < size) n += (size_t)snprintf(text + n, size - n, "%.2fx direct ", w->speedup);
+  if (w->flops_executed < w->flops_valid && n < size)
+    n += (size_t)snprintf(text + n, size - n, "executes %.1f %% of peak ", w->pct_executed);
   if (w->disturbed && n < size) snprintf(text + n, size - n, "disturbed: %s", w->disturbed_by);
   n = strlen(text);
   while (n && text[n - 1] == ' ') text[--n] = 0;
@@ -391,6 +394,17 @@ void report_row(report *r, const row *w) {
   put_csv(r, r->stream[FORMAT_CSV], json);
   cJSON_AddItemToArray(r->rows, json);
   remember(r, w);
+  flush_stdout(r, from);
+}
+
+void report_add(report *r, void (*print)(void *context, FILE *f), void *context) {
+  const format f = r->o->format;
+  fflush(r->stream[f]);
+  const size_t from = r->length[f];
+  print(context, r->stream[FORMAT_TEXT]);
+  fputs("\n```\n", r->stream[FORMAT_MD]);
+  print(context, r->stream[FORMAT_MD]);
+  fputs("```\n", r->stream[FORMAT_MD]);
   flush_stdout(r, from);
 }
 

@@ -15,6 +15,8 @@ typedef struct report report;
 report *report_open(const options *o, size_t name_width, exit_code *code);
 // As soon as it is known: text, markdown and CSV go to stdout at once.
 void report_row(report *r, const row *w);
+// Text after the rows: in markdown as it is.
+void report_add(report *r, void (*print)(void *context, FILE *f), void *context);
 // Files appear whole. context becomes the report's. Frees the report.
 exit_code report_close(report *r, struct cJSON *context, bool complete);
 

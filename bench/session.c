@@ -34,6 +34,8 @@ struct session {
   bool failed, noisy;
   size_t done, skipped;
   context_peaks peaks;
+  void (*print)(void *context, FILE *f);  // at the end; or NULL
+  void *print_context;
 };
 
 const options *session_options(const session *s) { return s->o; }
@@ -77,6 +79,11 @@ exit_code session_team(session *s, int threads, team **t) {
   if (s->team.pool && s->team.threads == threads) return EXIT_OK;
   if (s->team.pool) team_destroy(&s->team);
   return team_create(s->o, threads, &s->team);
+}
+
+void session_at_end(session *s, void (*print)(void *context, FILE *f), void *context) {
+  s->print = print;
+  s->print_context = context;
 }
 
 // Two problems may have one name: the second becomes name#2.
@@ -210,6 +217,7 @@ exit_code session_run(session *s) {
   if (!matched) s->code = fail(EXIT_USAGE, "--benchmark_filter: matches none of the rows");
   context_add_peaks(context, &s->peaks);
   const bool complete = !interrupted() && s->code == EXIT_OK;
+  if (s->print) report_add(s->report, s->print, s->print_context);
   const exit_code written = report_close(s->report, context, complete);
   s->report = NULL;
   if (s->code != EXIT_OK) return s->code;

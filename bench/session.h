@@ -5,6 +5,8 @@
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H
 
+#include <stdio.h>
+
 #include "row.h"
 #include "team.h"
 
@@ -27,6 +29,9 @@ exit_code session_add_skipped(session *s, const char *name, const char *why);
 
 // The team of so many threads: made when first asked for, kept until another is.
 exit_code session_team(session *s, int threads, team **t);
+
+// What is printed after the rows, in text and markdown.
+void session_at_end(session *s, void (*print)(void *context, FILE *f), void *context);
 
 // Runs, reports, writes. The exit code of the program.
 exit_code session_run(session *s);

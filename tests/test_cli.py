@@ -14,7 +14,7 @@ import time
 import unittest
 
 PROGRAM = None
-VERBS = ["machine", "peak", "list", "test", "conv", "model", "run", "explain"]
+VERBS = ["machine", "peak", "list", "test", "conv", "model", "run", "explain", "crossover"]
 SMALL = "mb1ic16ih14oc16oh14kh3ph1n\"small\""
 SANITIZED = bool(os.environ.get("BB_SANITIZED"))  # takes address space and time of its own
 QUICK = ["--min-time", "0.01"]
@@ -60,7 +60,6 @@ class Help(Cli):
         for verb in VERBS:
             text = self.ok(verb, "--help")
             self.assertIn("usage: backbench " + verb, text)
-            self.assertNotIn("crossover", text)
         self.assertEqual(self.ok("-h"), self.ok("--help"))
         for verb in VERBS:
             self.assertIn(f"  {verb} ", self.ok("--help"))
@@ -78,7 +77,7 @@ class Help(Cli):
 
 class Usage(Cli):
     def test_verbs_and_flags(self):
-        for verb in ["nonsense", "crossover", "compare", "report", "rerun", "CONV"]:
+        for verb in ["nonsense", "compare", "report", "rerun", "CONV"]:
             self.refused(verb, says=verb)
         for verb in VERBS:
             self.refused(verb, "--nonsense", says="--nonsense")
@@ -117,6 +116,12 @@ class Usage(Cli):
             for value in values:
                 self.refused("conv", SMALL, flag, value)
         self.refused("conv", SMALL, "--phases=1")
+        for flag in ["--channels", "--sizes"]:
+            for value in ["0", "x", "", "70000"]:
+                self.refused("crossover", flag, value)
+        self.refused("crossover", "32")
+        self.refused("crossover", "--accuracy", "fast", says="--accuracy")  # it shows all of them
+        self.refused("crossover", "--channels", "65536", "--sizes", "65536")
 
     def test_problems(self):
         for problem in ["nonsense", "mb1", "mb0ic16ih14oc16kh3ph1", "mb1ic-1ih14oc16kh3ph1", "mb1ic16ih2oc16kh5ph0",
@@ -395,6 +400,37 @@ class Verify(Cli):
         self.assertGreater(len(every), len(result["kernels"]))
         strict = json.loads(self.ok("explain", SMALL, "--format", "json", "--accuracy", "strict", *QUICK))
         self.assertEqual([k["algorithm"] for k in strict["kernels"] if k["chosen"]], ["direct"])
+
+
+class Crossover(Cli):
+    def test_map(self):
+        with tempfile.TemporaryDirectory() as d:
+            file = f"{d}/wisdom"
+            args = ["crossover", "--channels", "16,40", "--sizes", "6", "--threads", "1", "--cache", "hot,cold", *QUICK]
+            text = self.ok(*args, "--wisdom", file, "--out", f"{d}/x.json", "--out", f"{d}/x.md")
+            for accuracy in ["default", "fast"]:
+                for cache in ["hot", "cold"]:
+                    self.assertRegex(text, f"fastest at accuracy {accuracy}, [a-z0-9]+, 1 thread, batch 1, {cache} weights")
+            self.assertEqual(text.count("\n      40 | "), 4)
+            self.assertIn("fastest at accuracy fast", read(f"{d}/x.md"))
+            rows = json.loads(read(f"{d}/x.json"))["benchmarks"]
+            isa = rows[0]["isa"]
+            here = {k["algorithm"] for k in json.loads(self.ok("list", "kernels", "--format", "json")) if k["isa"] == isa}
+            self.assertEqual(len(rows), 4 * len(here))
+            for row in rows:
+                for key in ROW:
+                    self.assertIn(key, row)
+                self.assertEqual("speedup" in row, row["algorithm"] != "direct")
+                self.assertLessEqual(row["err_l2"], row["err_bound"])
+            lessons = [l.split("\t") for l in read(file).splitlines()[1:-1]]
+            self.assertEqual(len(lessons), 2 * 2 * 3)
+            self.assertEqual({l[3] for l in lessons}, {"strict", "default", "fast"})
+            for cache in ["hot", "cold"]:
+                result = json.loads(self.ok("explain", "mb1ic40ih6oc40kh3ph1", "+bias+relu", "--wisdom", file, "--cache", cache,
+                                            "--format", "json", *QUICK))
+                self.assertIn("nothing fused", result["why"])
+                best = [l[-2] for l in lessons if l[3] == "default" and l[6] == cache and "ic40" in l[8]]
+                self.assertEqual([result["chosen"]], best)
 
 
 def read(path):
