@@ -394,6 +394,8 @@ static exit_code refuse_flag(const verb *v, const char *text, int length) {
               *v->name ? " " : "", v->name);
 }
 
+options options_default(void) { return (options){.hot = true, .min_time = 0.4, .repetitions = 1, .seed = 1, .streams = 1}; }
+
 exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *help) {
   *help = false;
   bool only_args = false;

@@ -5,6 +5,8 @@
 
 #include "bench.h"
 
+options options_default(void);
+
 // Reads the flags and arguments of a verb. EXIT_OK and *help = false: go on. *help: print_help and leave.
 exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *help);
 

@@ -102,8 +102,14 @@ void warn(const char *form, ...) __attribute__((format(printf, 1, 2)));
 // The exit code of a library's refusal, with its sentence on stderr.
 exit_code fail_status(bb_status status, const bb_error *error);
 
-// Has the user asked us to stop? Set by SIGINT and SIGTERM.
+// Has the user asked us to stop? Set by SIGINT and SIGTERM, once they are caught.
+void catch_signals(void);
 bool interrupted(void);
+
+// Refuses an environment variable that makes no sense.
+exit_code check_environment(void);
+// JSON's small pieces: the program ends when there is no memory for one.
+void json_hooks(void);
 
 // Progress on stderr, only on a terminal, only after 2 s: done/total, what, time left. total 0 clears the line.
 void progress(size_t done, size_t total, const char *what);

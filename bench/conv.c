@@ -117,7 +117,7 @@ exit_code case_add_args(case_list *list, const options *o) {
   return code;
 }
 
-static exit_code collect(const options *o, case_list *list) {
+exit_code case_collect(case_list *list, const options *o) {
   exit_code code = case_add_args(list, o);
   if (code == EXIT_OK && o->suite) code = case_add_suite(list, o->suite);
   if (code == EXIT_OK && o->model) code = case_add_model(list, o->model);
@@ -628,7 +628,7 @@ exit_code verb_conv(const options *o) {
     return test_tails(o);
   }
   case_list list = {0};
-  exit_code code = collect(o, &list);
+  exit_code code = case_collect(&list, o);
   session *s = NULL;
   conv_run *u = NULL;
   if (code == EXIT_OK) code = session_create(o, &s);

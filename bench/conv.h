@@ -27,6 +27,7 @@ exit_code case_parse(const char *text, const char *where, conv_case *c);
 exit_code case_add_args(case_list *list, const options *o);  // the words of the command line
 exit_code case_add_suite(case_list *list, const char *suite);
 exit_code case_add_model(case_list *list, const char *model);
+exit_code case_collect(case_list *list, const options *o);  // all that the flags and words of conv name
 exit_code case_with_batch(const conv_case *c, int mb, conv_case *out);
 
 // Registers rows that verify and time them as the options say. conv_free after the session is gone.
