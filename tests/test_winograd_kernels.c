@@ -159,10 +159,204 @@ static void not_finite_weight_spoils_its_channel(void **state) {
   }
 }
 
+// ---- stages --------------------------------------------------------------------------------------------------------
+
+// Memory of a staged kernel without a mean, as kernels/simd/conv_wino.h says it: V[f][block of x][tile][lane], then
+// M[f][block of y][tile][lane]; from frequency to frequency an odd number of lines of 64 bytes.
+typedef struct stages {
+  const bb_kernel *kernel;
+  bb_task task;
+  bb_config config;
+  bb_ref_data *d;
+  bb_verify *v;
+  bb_ref_wino wino;
+  bb_args args;
+  int m, alpha, rows, cols, tiles;  // tiles of all images, row by row
+  size_t v_freq, m_freq;            // floats
+  float *V, *M;
+} stages;
+
+static size_t frequency_floats(const bb_map *map, int tiles) {
+  const size_t floats = (size_t)(bb_map_lanes(map) * tiles), line = BB_ALIGN / sizeof(float);
+  return ((floats + line - 1) / line | 1) * line;
+}
+
+static float *v_at(const stages *s, int f, int tile, int lane) {
+  const int VL = s->kernel->x_block;
+  return s->V + (size_t)f * s->v_freq + (size_t)((lane / VL * s->tiles + tile) * VL + lane % VL);
+}
+
+static float *m_at(const stages *s, int f, int tile, int lane) {
+  const int VL = s->kernel->y_block;
+  return s->M + (size_t)f * s->m_freq + (size_t)((lane / VL * s->tiles + tile) * VL + lane % VL);
+}
+
+static void run_stage(stages *s, int i) {
+  const bb_stage *stage = &s->kernel->stage[i];
+  const size_t tiles = stage->tiles(&s->task, &s->config, 2);
+  s->args.threads = 2;
+  for (size_t t = 2; t-- > 0;) {
+    if (tiles * t / 2 < tiles * (t + 1) / 2) stage->run(&s->args, tiles * t / 2, tiles * (t + 1) / 2);
+  }
+}
+
+static bool stages_create(const bb_kernel *kernel, const char *problem, stages *s) {
+  if (strcmp(kernel->stage[0].name, "input") != 0) return false;
+  *s = (stages){.kernel = kernel, .task = task_of(problem, kernel), .m = tile_of(kernel)};
+  if (!bb_kernel_accepts(kernel, &s->task)) return false;
+  const bb_conv *v = &s->task.problem.conv;
+  bb_config configs[2 * BB_MAX_CONFIGS];
+  bb_all_configs(kernel, &s->task, 2, configs);
+  s->config = configs[0];
+  s->d = data_of(&s->task, BB_FILL_INT);
+  const bb_verify_options options = {.data = s->d};
+  assert_int_equal(bb_verify_create(&s->task, &options, &s->v, NULL), BB_OK);
+  assert_non_null(bb_verify_wino(kernel->alg, &s->wino));
+  s->alpha = s->m + 2;
+  s->rows = (v->P + s->m - 1) / s->m, s->cols = (v->Q + s->m - 1) / s->m, s->tiles = v->N * s->rows * s->cols;
+  s->v_freq = frequency_floats(s->task.x.map, s->tiles), s->m_freq = frequency_floats(s->task.y.map, s->tiles);
+  const bb_workspace w = kernel->workspace(&s->task, &s->config, 2);
+  const size_t squares = (size_t)(s->alpha * s->alpha), packed = kernel->packed_bytes(&s->task, &s->config);
+  if (w.shared != squares * (s->v_freq + s->m_freq) * sizeof(float))
+    fail_msg("%s: V and M are not where this test looks for them", kernel->name);
+  float *weights = bb_guard_get(packed, BB_ALIGN, BB_FLUSH_AFTER);
+  kernel->pack(&s->task, &s->config, &s->v->weights, weights);
+  s->args = (bb_args){.task = &s->task, .config = &s->config, .packed = weights, .io = s->v->io};
+  s->args.shared = bb_guard_get(w.shared, BB_ALIGN, BB_FLUSH_AFTER);
+  s->args.per_thread = bb_guard_get(w.per_thread + BB_ALIGN, BB_ALIGN, BB_FLUSH_AFTER);
+  memset(s->args.shared, 0xff, w.shared);  // NaN
+  s->V = (float *)(void *)s->args.shared;
+  s->M = s->V + squares * s->v_freq;
+  return true;
+}
+
+static void stages_destroy(stages *s) {
+  bb_verify_destroy(s->v);
+  bb_ref_data_destroy(s->d);
+  bb_guard_put_all();
+}
+
+// left x from x right^T, element (i, j); from is n x n.
+static double sandwich(const double *left, const double *right, int n, const double *from) {
+  double sum = 0;
+  for (int a = 0; a < n; a++) {
+    for (int b = 0; b < n; b++) sum += left[a] * from[a * n + b] * right[b];
+  }
+  return sum;
+}
+
+// B^T d B of integers of at most 8: all is a multiple of 2^-16 and below 2^8, so floats hold it exactly.
+static void check_input(const stages *s) {
+  const bb_conv *v = &s->task.problem.conv;
+  for (int lane = 0; lane < bb_map_lanes(s->task.x.map); lane++) {
+    const int c = s->task.x.map->lane[lane];
+    for (int t = 0; t < s->tiles; t++) {
+      const int n = t / s->cols / s->rows, p = t / s->cols % s->rows * s->m - v->pad_t, q = t % s->cols * s->m - v->pad_l;
+      double d[64];
+      for (int i = 0; i < s->alpha * s->alpha; i++) {
+        const int h = p + i / s->alpha, w = q + i % s->alpha;
+        const bool inside = c >= 0 && h >= 0 && h < v->H && w >= 0 && w < v->W;
+        d[i] = inside ? (double)s->d->x[((n * v->C + c) * v->H + h) * v->W + w] : 0;
+      }
+      for (int f = 0; f < s->alpha * s->alpha; f++) {
+        const double expected = sandwich(s->wino.bt[f / s->alpha], s->wino.bt[f % s->alpha], s->alpha, d);
+        if ((double)*v_at(s, f, t, lane) != expected)
+          fail_msg("%s: V of frequency %d, tile %d, lane %d is %g, expected %g", s->kernel->name, f, t, lane,
+                   (double)*v_at(s, f, t, lane), expected);
+      }
+    }
+  }
+}
+
+// Sums of U V over the channels of the group: exact with F(2,3), whose U are quarters; otherwise to a rounding of U, of the
+// product and of each sum.
+static void check_products(const stages *s) {
+  const bb_conv *v = &s->task.problem.conv;
+  const int Cg = v->C / v->G;
+  for (int lane = 0; lane < bb_map_lanes(s->task.y.map); lane++) {
+    const int k = s->task.y.map->lane[lane];
+    for (int f = 0; f < s->alpha * s->alpha; f++) {
+      const double *g = s->wino.g[f / s->alpha], *h = s->wino.g[f % s->alpha];
+      for (int t = 0; t < s->tiles; t++) {
+        double sum = 0, magnitude = 0;
+        for (int l = 0; l < bb_map_lanes(s->task.x.map) && k >= 0; l++) {
+          const int c = s->task.x.map->lane[l];
+          if (c < 0 || c / Cg != k / (v->K / v->G)) continue;
+          double w[9], u;
+          for (int i = 0; i < 9; i++) w[i] = (double)s->d->w[(k * Cg + c % Cg) * 9 + i];
+          u = sandwich(g, h, 3, w) * (double)*v_at(s, f, t, l);
+          sum += u;
+          magnitude += fabs(u);
+        }
+        const double got = (double)*m_at(s, f, t, lane), allowed = s->m == 2 ? 0 : (Cg + 2) * 0x1p-24 * magnitude;
+        if (!(fabs(got - sum) <= allowed))
+          fail_msg("%s: M of frequency %d, tile %d, lane %d is %.9g, expected %.9g within %g", s->kernel->name, f, t, lane, got,
+                   sum, allowed);
+      }
+    }
+  }
+}
+
+// One integer of at most 7 in each tile and lane, the frequency going round: a product of two entries of A is exact in float.
+static double planted(const stages *s, int f, int tile, int lane) {
+  const uint64_t bits = bb_ref_random(bb_test_seed(), 77, (uint64_t)(tile * 64 + lane));
+  return (int)(bits % (uint64_t)(s->alpha * s->alpha)) == f ? (double)(int)(1 + (bits >> 32) % 7) : 0;
+}
+
+static void plant(const stages *s) {
+  for (int f = 0; f < s->alpha * s->alpha; f++) {
+    for (int t = 0; t < s->tiles; t++) {
+      for (int lane = 0; lane < bb_map_lanes(s->task.y.map); lane++)
+        *m_at(s, f, t, lane) = s->task.y.map->lane[lane] < 0 ? 0 : (float)planted(s, f, t, lane);
+    }
+  }
+}
+
+static void check_output(const stages *s) {
+  const bb_view *y = &s->task.y;
+  for (int lane = 0; lane < bb_map_lanes(y->map); lane++) {
+    const int k = y->map->lane[lane];
+    for (int i = 0; i < y->N * y->H * y->W; i++) {
+      const int n = i / y->W / y->H, p = i / y->W % y->H, q = i % y->W;
+      const int tile = (n * s->rows + p / s->m) * s->cols + q / s->m;
+      double expected = 0;
+      for (int f = 0; f < s->alpha * s->alpha && k >= 0; f++)
+        expected += s->wino.at[p % s->m][f / s->alpha] * planted(s, f, tile, lane) * s->wino.at[q % s->m][f % s->alpha];
+      const float got =
+          s->v->io.y[n * y->n_stride + lane / y->block * y->c_stride + p * y->h_stride + q * y->block + lane % y->block];
+      if ((double)got != expected)
+        fail_msg("%s: y of image %d, lane %d, row %d, column %d is %g, expected %g", s->kernel->name, n, lane, p, q,
+                 (double)got, expected);
+    }
+  }
+}
+
+static void each_stage_is_its_matrix(void **state) {
+  (void)state;
+  static const char *const problems[] = {"mb2ic19ih9iw13oc21oh9ow13kh3kw3ph1pw1", "mb1ic5ih3iw50oc40oh5ow49kh3kw3ph2pw0",
+                                         "g3mb1ic15ih7oc24kh3ph1", "g2mb1ic64ih6oc32kh3ph1", "mb1ic260ih4oc9kh3ph1"};
+  size_t at = 0;
+  for (const bb_kernel *k; (k = next(&at));) {
+    for (size_t i = 0; i < BB_COUNT(problems); i++) {
+      stages s;
+      if (!stages_create(k, problems[i], &s)) continue;
+      run_stage(&s, 0);
+      check_input(&s);
+      run_stage(&s, 1);
+      check_products(&s);
+      plant(&s);
+      run_stage(&s, 2);
+      check_output(&s);
+      stages_destroy(&s);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(not_finite_input_spoils_its_tiles),
       cmocka_unit_test(not_finite_weight_spoils_its_channel),
+      cmocka_unit_test(each_stage_is_its_matrix),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
