@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd F(2x2, 3x3), NCHW16c, AVX-512: fused and staged (../simd/conv_wino.h).
+
+enum { WINO_M = 2 };
+#include "conv_wino.h"
+
+const bb_kernel bb_conv_wino23_nchw16c_avx512 = WINO_FUSED(BB_ISA_AVX512, BB_ALG_WINO23, "conv_wino23_nchw16c_avx512");
+const bb_kernel bb_conv_wino23staged_nchw16c_avx512 =
+    WINO_STAGED(BB_ISA_AVX512, BB_ALG_WINO23, "conv_wino23staged_nchw16c_avx512");

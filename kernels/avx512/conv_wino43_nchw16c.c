@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd F(4x4, 3x3), NCHW16c, AVX-512: fused and staged (../simd/conv_wino.h).
+
+enum { WINO_M = 4 };
+#include "conv_wino.h"
+
+const bb_kernel bb_conv_wino43_nchw16c_avx512 = WINO_FUSED(BB_ISA_AVX512, BB_ALG_WINO43, "conv_wino43_nchw16c_avx512");
+const bb_kernel bb_conv_wino43staged_nchw16c_avx512 =
+    WINO_STAGED(BB_ISA_AVX512, BB_ALG_WINO43, "conv_wino43staged_nchw16c_avx512");

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd F(4x4, 3x3), NCHW4c, NEON: fused and staged (../simd/conv_wino.h).
+
+enum { WINO_M = 4 };
+#include "conv_wino.h"
+
+const bb_kernel bb_conv_wino43_nchw4c_neon = WINO_FUSED(BB_ISA_NEON, BB_ALG_WINO43, "conv_wino43_nchw4c_neon");
+const bb_kernel bb_conv_wino43staged_nchw4c_neon = WINO_STAGED(BB_ISA_NEON, BB_ALG_WINO43, "conv_wino43staged_nchw4c_neon");

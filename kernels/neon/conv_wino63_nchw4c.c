@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd F(6x6, 3x3), NCHW4c, NEON: fused and staged (../simd/conv_wino.h).
+
+enum { WINO_M = 6 };
+#include "conv_wino.h"
+
+const bb_kernel bb_conv_wino63_nchw4c_neon = WINO_FUSED(BB_ISA_NEON, BB_ALG_WINO63, "conv_wino63_nchw4c_neon");
+const bb_kernel bb_conv_wino63staged_nchw4c_neon = WINO_STAGED(BB_ISA_NEON, BB_ALG_WINO63, "conv_wino63staged_nchw4c_neon");

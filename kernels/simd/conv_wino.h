@@ -1,0 +1,727 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd F(m x m, 3 x 3) over channel-blocked tensors (../winograd.h): 3x3, stride 1, any padding, size, batch, groups.
+//
+// The m x m outputs of a tile need alpha x alpha inputs. All channels of a tile go through the transform, so that for each of
+// the alpha^2 frequencies f remains a matrix product over the tiles t, whose inner loop is that of a 1x1 convolution:
+//
+//   V[f][block of x][t][lane]  = B^T d B of each tile
+//   M[f][block of y][t][lane]  = sum over x channels of V[f] U[f]       U = G g G^T, transformed in double when packed
+//   y                          = A^T M A, and the epilogue
+//
+// Two variants of the same pieces:
+//   fused   one stage. A block of tiles stays in L2 from input to output; for each k group its M, then its outputs. Each block
+//           reads all of U: from L2 or L3, once per block.
+//   staged  three stages with V and M of all tiles in shared memory (L3). Each U is read once: for few tiles and many channels.
+//
+// Tiles of one row of tiles come in segments of about SEGMENT_COLS columns, whose vertical transforms are made once per column,
+// not once per tile: neighbouring tiles share alpha - m columns. Columns and rows outside the image are zero after the
+// prologue, and need no memory.
+//
+// Sums run over at most SUM_CHANNELS channels in registers before they are added to M: that keeps the rounding error of F(4,3)
+// below 1e-6 (kernels/README.md), for 2 % of the time.
+//
+// Not-finite input: every output of a tile takes part in sums with all of its inputs, so an Inf or NaN makes outputs of the
+// whole tile NaN or Inf, no others.
+//
+// The file of an ISA defines before: WINO_M; NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; taps().
+
+#ifndef BB_CONV_WINO_H
+#define BB_CONV_WINO_H
+
+#include "../bb.h"
+#include "../winograd.h"
+#include "conv.h"
+#include "wino.h"
+
+enum {
+  ALPHA = WINO_M + 2,
+  FREQS = ALPHA * ALPHA,
+  LINE = BB_ALIGN / (int)sizeof(float),
+  SEGMENT_COLS = 32,  // half of an L1 of 32 KB for the vertical transforms, with AVX-512
+  SEGMENT = SEGMENT_COLS / WINO_M,
+  WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
+  SUM_CHANNELS = 128
+};
+
+static const bb_wino *const matrices = WINO_M == 2 ? &bb_wino23 : WINO_M == 4 ? &bb_wino43 : &bb_wino63;
+
+// ---- tiles and segments --------------------------------------------------------------------------------------------
+
+typedef struct grid {
+  int rows, cols;  // tiles of an image
+  int parts;       // segments of a row of tiles
+  int segments;    // of all images
+  int tiles;
+} grid;
+
+BB_INLINE grid grid_of(const bb_task *t) {
+  const bb_conv *c = &t->problem.conv;
+  grid g = {.rows = bb_ceil_div(c->P, WINO_M), .cols = bb_ceil_div(c->Q, WINO_M)};
+  g.parts = bb_ceil_div(g.cols, SEGMENT);
+  g.segments = c->N * g.rows * g.parts;
+  g.tiles = c->N * g.rows * g.cols;
+  return g;
+}
+
+typedef struct segment {
+  int n, row, part;
+  int col, tiles;  // of the row of tiles
+} segment;
+
+BB_INLINE segment segment_at(const grid *g, int i) {
+  const int part = i % g->parts, row = i / g->parts, col = cut(g->cols, g->parts, part);
+  return (segment){row / g->rows, row % g->rows, part, col, cut(g->cols, g->parts, part + 1) - col};
+}
+
+// Tiles of all segments before i.
+BB_INLINE int tiles_before(const grid *g, int i) { return i / g->parts * g->cols + cut(g->cols, g->parts, i % g->parts); }
+
+// Floats from frequency to frequency: an odd number of lines, so that those of a tile fall into different sets of a cache.
+BB_INLINE ptrdiff_t frequency_stride(int blocks, int tiles) {
+  return (ptrdiff_t)((bb_align_up((size_t)blocks * (size_t)tiles * VL, LINE) / LINE) | 1) * LINE;
+}
+
+// ---- groups of output channel blocks, packed parameters --------------------------------------------------------------
+
+// The blocks of x that hold the groups of these outputs are [b0, b1).
+typedef struct kgroup {
+  int k0, nr, b0, b1;
+  size_t u;  // floats of all former k groups' weights, of one frequency
+  size_t size;
+} kgroup;
+
+BB_INLINE bool keeps_groups(const bb_task *t) {
+  const int groups = t->problem.conv.G;
+  return map_keeps_groups(t->x.map, groups) && map_keeps_groups(t->y.map, groups);
+}
+
+BB_INLINE int kgroup_count(const bb_task *t, const bb_config *config) {
+  const int groups = keeps_groups(t) ? t->problem.conv.G : 1;
+  return groups * kgroups(t->y.map->blocks / groups, config->k);
+}
+
+// All but u.
+static kgroup kgroup_at(const bb_task *t, const bb_config *config, int i) {
+  const bb_conv *c = &t->problem.conv;
+  const bb_map *mx = t->x.map, *my = t->y.map;
+  const bool keeps = keeps_groups(t);
+  const int groups = keeps ? c->G : 1, yb = my->blocks / groups, per_group = kgroups(yb, config->k);
+  const int k0 = i / per_group * yb + cut(yb, per_group, i % per_group);
+  kgroup g = {.k0 = k0, .nr = i / per_group * yb + cut(yb, per_group, i % per_group + 1) - k0};
+  if (keeps) {
+    g.b0 = i / per_group * (mx->blocks / groups);
+    g.b1 = g.b0 + mx->blocks / groups;
+  } else {
+    int first = c->G, last = -1;
+    for (int l = k0 * VL; l < (k0 + g.nr) * VL; l++) {
+      if (my->lane[l] < 0) continue;
+      first = bb_min(first, my->lane[l] / (c->K / c->G));
+      last = bb_max(last, my->lane[l] / (c->K / c->G));
+    }
+    g.b0 = mx->blocks;
+    for (int l = 0; l < bb_map_lanes(mx); l++) {
+      if (mx->lane[l] < 0 || mx->lane[l] / (c->C / c->G) < first || mx->lane[l] / (c->C / c->G) > last) continue;
+      g.b0 = bb_min(g.b0, l / VL);
+      g.b1 = l / VL + 1;
+    }
+    g.b1 = bb_max(g.b0, g.b1);
+  }
+  for (int b = g.b0; b < g.b1; b++) g.size += (size_t)lanes_used(mx, b) * (size_t)g.nr * VL;
+  return g;
+}
+
+// In this order, each aligned to BB_ALIGN:
+//   kgroup  one per k group
+//   lanes   one byte per block of x: lanes_used
+//   bias    one float per lane of y
+//   scale, shift of the prologue, one float per lane of x
+//   U       fused: [k group][f], staged: [f][k group], then [block of x][lane of x][block of the k group][lane of y]: read from
+//           front to end
+// Offsets in floats.
+typedef struct wino_packed {
+  size_t lanes, u, one;  // one: floats of one frequency
+  packed vectors;        // bias, scale, shift, floats
+} wino_packed;
+
+BB_INLINE wino_packed wino_layout(const bb_task *t, const bb_config *config) {
+  const int count = kgroup_count(t, config);
+  const size_t vector = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), LINE) : 0;
+  wino_packed p = {.lanes = bb_align_up((size_t)count * sizeof(kgroup), BB_ALIGN) / sizeof(float)};
+  for (int i = 0; i < count; i++) p.one += kgroup_at(t, config, i).size;
+  p.vectors.bias = p.lanes + bb_align_up((size_t)t->x.map->blocks, BB_ALIGN) / sizeof(float);
+  p.vectors.scale = p.vectors.bias + bb_align_up((size_t)bb_map_lanes(t->y.map), LINE);
+  p.vectors.shift = p.vectors.scale + vector;
+  p.u = p.vectors.shift + vector;
+  p.vectors.floats = p.u + FREQS * p.one;
+  return p;
+}
+
+// Weights of a frequency and k group.
+BB_INLINE size_t u_offset(const kgroup *g, size_t one, bool staged, int f) {
+  return staged ? (size_t)f * one + g->u : g->u * FREQS + (size_t)f * g->size;
+}
+
+static size_t wino_packed_bytes(const bb_task *t, const bb_config *config) {
+  return wino_layout(t, config).vectors.floats * sizeof(float);
+}
+
+// U = G g G^T of one filter.
+static void transform_filter(const float *w, float u[FREQS]) {
+  double g[ALPHA][3], half[ALPHA][3];
+  for (int i = 0; i < ALPHA; i++) {
+    for (int j = 0; j < 3; j++) g[i][j] = (double)matrices->g[i][j].num / matrices->g[i][j].den;
+  }
+  for (int i = 0; i < ALPHA; i++) {
+    for (int s = 0; s < 3; s++) half[i][s] = g[i][0] * (double)w[s] + g[i][1] * (double)w[3 + s] + g[i][2] * (double)w[6 + s];
+  }
+  for (int i = 0; i < ALPHA; i++) {
+    for (int j = 0; j < ALPHA; j++)
+      u[i * ALPHA + j] = (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
+  }
+}
+
+static void wino_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, bool staged, float *out) {
+  const bb_conv *c = &t->problem.conv;
+  const bb_map *mx = t->x.map, *my = t->y.map;
+  const wino_packed p = wino_layout(t, config);
+  memset(out, 0, p.vectors.floats * sizeof(float));
+  unsigned char *lanes = (unsigned char *)(out + p.lanes);
+  for (int b = 0; b < mx->blocks; b++) lanes[b] = (unsigned char)lanes_used(mx, b);
+  pack_vector(my, weights->b, out + p.vectors.bias);
+  if (t->prologue.scale_shift) {
+    pack_vector(mx, weights->scale, out + p.vectors.scale);
+    pack_vector(mx, weights->shift, out + p.vectors.shift);
+  }
+  kgroup *table = (kgroup *)(void *)out;
+  const int cg = c->C / c->G, kg = c->K / c->G, count = kgroup_count(t, config);
+  size_t before = 0;
+  for (int i = 0; i < count; i++) {
+    kgroup g = kgroup_at(t, config, i);
+    g.u = before;
+    before += g.size;
+    table[i] = g;
+    size_t at = 0;
+    for (int b = g.b0; b < g.b1; b++) {
+      for (int l = b * VL; l < b * VL + lanes[b]; l++) {
+        for (int k = g.k0 * VL; k < (g.k0 + g.nr) * VL; k++, at++) {
+          const int in = mx->lane[l], to = my->lane[k];
+          if (in < 0 || to < 0 || in / cg != to / kg) continue;
+          float u[FREQS];
+          transform_filter(weights->w + ((size_t)to * (size_t)cg + (size_t)(in % cg)) * 9, u);
+          for (int f = 0; f < FREQS; f++) out[p.u + u_offset(&g, p.one, staged, f) + at] = u[f];
+        }
+      }
+    }
+  }
+}
+
+// ---- input ---------------------------------------------------------------------------------------------------------
+
+// What the prologue does to a block of x.
+typedef struct prologue {
+  vf scale, shift;
+  bool relu;
+} prologue;
+
+// Vertical transforms of `count` columns of x, whose rows [i0, i1) of ALPHA lie in the image.
+BB_INLINE void vertical(const bool whole, const prologue *pro, const float *x, ptrdiff_t h_stride, int i0, int i1, int count,
+                        float (*out)[WIDTH * VL]) {
+  for (int q = 0; q < count; q++, x += VL) {
+    vf d[ALPHA], v[ALPHA];
+    BB_UNROLL
+    for (int i = 0; i < ALPHA; i++) {
+      if (!whole && (i < i0 || i >= i1)) {
+        d[i] = vzero();
+        continue;
+      }
+      d[i] = vload(x + i * h_stride);
+      if (pro) {
+        d[i] = vfma(d[i], pro->scale, pro->shift);
+        if (pro->relu) d[i] = vmax(vzero(), d[i]);
+      }
+    }
+    wino_input(WINO_M, d, v);
+    BB_UNROLL
+    for (int i = 0; i < ALPHA; i++) vstore(out[i] + q * VL, v[i]);
+  }
+}
+
+// V of a segment and block of x. v: frequency 0 of its first tile.
+static void input_segment(const bb_args *a, const packed *vectors, const segment *s, int b, float *v, ptrdiff_t v_freq) {
+  const bb_task *t = a->task;
+  const bb_conv *c = &t->problem.conv;
+  __attribute__((aligned(BB_ALIGN))) float columns[ALPHA][WIDTH * VL];
+  // Rows i0 to i1 of the tiles and columns q0 to q1 of the segment are in the image.
+  const int h = s->row * WINO_M - c->pad_t, w = s->col * WINO_M - c->pad_l, width = s->tiles * WINO_M + ALPHA - WINO_M;
+  const int i0 = bb_max(0, -h), i1 = bb_min(ALPHA, c->H - h);
+  const int q0 = bb_min(width, bb_max(0, -w)), q1 = bb_max(q0, bb_min(width, c->W - w));
+  for (int i = 0; i < ALPHA; i++) {
+    for (int q = 0; q < width; q += q == q0 - 1 ? q1 - q0 + 1 : 1)
+      if (q < q0 || q >= q1) vstore(columns[i] + q * VL, vzero());
+  }
+  const float *x = a->io.x + s->n * t->x.n_stride + b * t->x.c_stride + h * t->x.h_stride + (w + q0) * VL;
+  const bool whole = i0 == 0 && i1 == ALPHA;
+  float(*out)[WIDTH * VL] = (float(*)[WIDTH * VL])(void *)(columns[0] + q0 * VL);
+  if (!has_prologue(&t->prologue)) {
+    if (whole)
+      vertical(true, NULL, x, t->x.h_stride, 0, ALPHA, q1 - q0, out);
+    else
+      vertical(false, NULL, x, t->x.h_stride, i0, i1, q1 - q0, out);
+  } else {
+    const size_t lane = (size_t)b * VL;
+    prologue pro = {vset1(1), vzero(), t->prologue.relu};
+    if (t->prologue.scale_shift) {
+      pro.scale = vload(a->packed + vectors->scale + lane);
+      pro.shift = vload(a->packed + vectors->shift + lane);
+    }
+    if (t->prologue.dynamic_scale) {
+      const vf keep = vlanes_used(t->x.map->lane + lane);
+      const float *factors = a->io.x_scale + (size_t)s->n * (size_t)bb_map_lanes(t->x.map);
+      pro.scale = vmul(pro.scale, vand(vload(factors + lane), keep));
+    }
+    vertical(false, &pro, x, t->x.h_stride, i0, i1, q1 - q0, out);
+  }
+  for (int i = 0; i < ALPHA; i++, v += ALPHA * v_freq) {
+    for (int tile = 0; tile < s->tiles; tile++) {
+      vf d[ALPHA], r[ALPHA];
+      BB_UNROLL
+      for (int j = 0; j < ALPHA; j++) d[j] = vload(columns[i] + (tile * WINO_M + j) * VL);
+      wino_input(WINO_M, d, r);
+      BB_UNROLL
+      for (int j = 0; j < ALPHA; j++) vstore(v + j * v_freq + tile * VL, r[j]);
+    }
+  }
+}
+
+// ---- multiply ------------------------------------------------------------------------------------------------------
+
+// What the register tiles of one panel of weights share.
+typedef struct product {
+  const float *u;
+  const unsigned char *lanes;  // of each block of x
+  int blocks;
+  ptrdiff_t v_block, m_block;
+  bool add;  // to the sums in M
+  // Each register tile fetches its share of the next panel, [fetch0, fetch1) floats of every block's weights.
+  ptrdiff_t ahead;
+  int fetch0, fetch1;
+} product;
+
+typedef void product_fn(const product *p, const float *v, float *m);
+
+BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const float *v, float *m) {
+  vf acc[MR_MAX][NR_MAX];
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) acc[i][j] = vzero();
+  }
+  const float *u = p->u;
+  for (int b = 0; b < p->blocks; b++, v += p->v_block) {
+    const int lanes = p->lanes[b];
+    for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(u + p->ahead + i, 0, 2);
+    taps(mr, nr, acc, v, VL, u, lanes);
+    u += lanes * nr * VL;
+  }
+  if (p->add) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int i = 0; i < mr; i++) acc[i][j] = vadd(acc[i][j], vload(m + j * p->m_block + i * VL));
+    }
+  }
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) vstore(m + j * p->m_block + i * VL, acc[i][j]);
+  }
+}
+
+#define PRODUCT(mr, nr) \
+  static void product_##mr##x##nr(const product *p, const float *v, float *m) { multiply_tile(mr, nr, p, v, m); }
+TILES(PRODUCT)
+#undef PRODUCT
+
+static product_fn *const product_of[NR_MAX + 1][MR_MAX + 1] = {
+#define PRODUCT(mr, nr) [nr][mr] = product_##mr##x##nr,
+    TILES(PRODUCT)
+#undef PRODUCT
+};
+
+// Tiles of the widest register tile of nr blocks.
+BB_INLINE int widest(int nr) {
+  int mr = MR_MAX;
+  while (!product_of[nr][mr]) mr--;
+  return mr;
+}
+
+// M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's.
+static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles) {
+  const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
+  const int runs = bb_ceil_div(tiles, widest(g->nr)), lines = g->nr * VL * VL / LINE;
+  for (int i = 0; i < sums; i++) {
+    const int b0 = g->b0 + cut(blocks, sums, i), b1 = g->b0 + cut(blocks, sums, i + 1);
+    product p = {.u = u,
+                 .lanes = lanes + b0,
+                 .blocks = b1 - b0,
+                 .v_block = (ptrdiff_t)tiles * VL,
+                 .m_block = (ptrdiff_t)tiles * VL,
+                 .add = i > 0};
+    for (int b = b0; b < b1; b++) p.ahead += lanes[b] * g->nr * VL;
+    u += p.ahead;
+    for (int r = 0; r < runs; r++) {
+      const int t = cut(tiles, runs, r);
+      p.fetch0 = cut(lines, runs, r) * LINE;
+      p.fetch1 = cut(lines, runs, r + 1) * LINE;
+      product_of[g->nr][cut(tiles, runs, r + 1) - t](&p, v + b0 * p.v_block + t * VL, m + t * VL);
+    }
+  }
+}
+
+// ---- output --------------------------------------------------------------------------------------------------------
+
+typedef struct finisher {
+  vf bias, low, high;
+  bool clamps;
+  ptrdiff_t y_row, x2_row;
+} finisher;
+
+BB_INLINE vf finish_one(const finisher *f, vf v, const float *x2) {
+  v = vadd(v, f->bias);
+  if (x2) v = vadd(v, vload(x2));
+  return f->clamps ? vmin(f->high, vmax(f->low, v)) : v;
+}
+
+// A^T m A of a tile: m x m outputs.
+BB_INLINE void output_tile(const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M]) {
+  vf half[WINO_M][ALPHA];
+  BB_UNROLL
+  for (int j = 0; j < ALPHA; j++) {
+    vf v[ALPHA], r[WINO_M];
+    BB_UNROLL
+    for (int i = 0; i < ALPHA; i++) v[i] = vload(m + (i * ALPHA + j) * m_freq);
+    wino_output(WINO_M, v, r);
+    BB_UNROLL
+    for (int i = 0; i < WINO_M; i++) half[i][j] = r[i];
+  }
+  BB_UNROLL
+  for (int i = 0; i < WINO_M; i++) wino_output(WINO_M, half[i], y[i]);
+}
+
+// Outputs of a segment and block k of y. m: frequency 0 of its first tile; sums: scratch for raw sums, NULL if they go to y.
+static void output_segment(const bb_args *a, const packed *vectors, const grid *g, const segment *s, int k, const float *m,
+                           ptrdiff_t m_freq, float *sums) {
+  const bb_task *t = a->task;
+  const bb_epilogue *e = &t->epilogue;
+  const int p0 = s->row * WINO_M, q0 = s->col * WINO_M;
+  const int rows = bb_min(WINO_M, t->y.H - p0), cols = bb_min(s->tiles * WINO_M, t->y.W - q0);
+  const bool clamp = epilogue_is_clamp(e);
+  float *y = a->io.y + s->n * t->y.n_stride + k * t->y.c_stride + p0 * t->y.h_stride + q0 * VL;
+  const float *x2 = NULL;
+  if (e->residual == BB_RESIDUAL_BEFORE_ACT)
+    x2 = a->io.x2 + s->n * t->x2.n_stride + k * t->x2.c_stride + p0 * t->x2.h_stride + q0 * VL;
+  finisher f = {.bias = vload(a->packed + vectors->bias + k * VL),
+                .low = vset1(clamp ? clamp_low(e->act) : -INFINITY),
+                .high = vset1(clamp ? clamp_high(e->act) : INFINITY),
+                .clamps = clamp && e->act != BB_ACT_IDENTITY,
+                .y_row = sums ? SEGMENT * WINO_M * VL : t->y.h_stride,
+                .x2_row = t->x2.h_stride};
+  float *to = sums ? sums : y;
+  for (int tile = 0; tile < s->tiles; tile++, m += VL) {
+    const int q = tile * WINO_M, width = bb_min(WINO_M, cols - q);
+    float *at = to + q * VL;
+    const float *add = x2 ? x2 + q * VL : NULL;
+    vf v[WINO_M][WINO_M];
+    output_tile(m, m_freq, v);
+    if (rows == WINO_M && width == WINO_M) {
+      BB_UNROLL
+      for (int i = 0; i < WINO_M; i++) {
+        BB_UNROLL
+        for (int j = 0; j < WINO_M; j++)
+          vstore(at + i * f.y_row + j * VL, finish_one(&f, v[i][j], add ? add + i * f.x2_row + j * VL : NULL));
+      }
+      continue;
+    }
+    __attribute__((aligned(BB_ALIGN))) float edge[WINO_M][WINO_M * VL];
+    BB_UNROLL
+    for (int i = 0; i < WINO_M; i++) {
+      BB_UNROLL
+      for (int j = 0; j < WINO_M; j++) vstore(edge[i] + j * VL, v[i][j]);
+    }
+    for (int i = 0; i < rows; i++) {
+      for (int j = 0; j < width; j++)
+        vstore(at + i * f.y_row + j * VL, finish_one(&f, vload(edge[i] + j * VL), add ? add + i * f.x2_row + j * VL : NULL));
+    }
+  }
+  if (clamp) return;
+  for (int i = 0; i < rows; i++) {
+    const int p = p0 + i;
+    epilogue_row(a, to + i * f.y_row, s->n, k, p, q0, cols, gap_row(a, t->y.H * g->parts, s->n, p * g->parts + s->part, k));
+  }
+}
+
+BB_INLINE size_t sums_bytes(const bb_task *t) {
+  return epilogue_needs_scratch(&t->epilogue) ? WINO_M * SEGMENT * WINO_M * VL * sizeof(float) : 0;
+}
+
+// ---- fused ---------------------------------------------------------------------------------------------------------
+
+// Items of work: blocks of tiles x chunks of k groups. One block's chunks follow each other and share its V.
+typedef struct fused_items {
+  int blocks, kchunks;
+  int kgroups;
+  int tiles;  // of the largest block, at most
+} fused_items;
+
+BB_INLINE fused_items fused_items_of(const bb_task *t, const bb_config *config) {
+  const grid g = grid_of(t);
+  fused_items i = {.kgroups = kgroup_count(t, config)};
+  i.blocks = bb_min(g.segments, bb_ceil_div(g.tiles, config->tile));
+  i.kchunks = bb_min(i.kgroups, bb_ceil_div(t->y.map->blocks, config->kt));
+  i.tiles = bb_ceil_div(g.segments, i.blocks) * bb_ceil_div(g.cols, g.parts);
+  return i;
+}
+
+static size_t fused_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  const fused_items i = fused_items_of(t, config);
+  return (size_t)i.blocks * (size_t)i.kchunks;
+}
+
+BB_INLINE size_t fused_v_floats(const bb_task *t, int tiles) {
+  return FREQS * (size_t)frequency_stride(t->x.map->blocks, tiles);
+}
+
+static bb_workspace fused_workspace(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  const grid g = grid_of(t);
+  const int tiles = fused_items_of(t, config).tiles;
+  const size_t floats = fused_v_floats(t, tiles) + FREQS * (size_t)frequency_stride(NR_MAX, tiles);
+  return (bb_workspace){.shared = gap_bytes(t, t->y.H * g.parts), .per_thread = floats * sizeof(float) + sums_bytes(t)};
+}
+
+static void fused_run(const bb_args *a, size_t first, size_t last) {
+  const bb_task *t = a->task;
+  const grid g = grid_of(t);
+  const fused_items all = fused_items_of(t, a->config);
+  const wino_packed pk = wino_layout(t, a->config);
+  const kgroup *table = (const kgroup *)(const void *)a->packed;
+  const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
+  float *v = (float *)(void *)a->per_thread, *m = v + fused_v_floats(t, all.tiles);
+  float *sums = sums_bytes(t) ? m + FREQS * frequency_stride(NR_MAX, all.tiles) : NULL;
+
+  int block = -1, b0 = 0, b1 = 0;  // V holds blocks [b0, b1) of x of this block of tiles
+  for (size_t item = first; item < last; item++) {
+    const int kc = (int)(item % (size_t)all.kchunks), at = (int)(item / (size_t)all.kchunks);
+    const int s0 = cut(g.segments, all.blocks, at), s1 = cut(g.segments, all.blocks, at + 1);
+    const int kg0 = cut(all.kgroups, all.kchunks, kc), kg1 = cut(all.kgroups, all.kchunks, kc + 1);
+    const int before = tiles_before(&g, s0), tiles = tiles_before(&g, s1) - before;
+    const ptrdiff_t v_block = (ptrdiff_t)tiles * VL, v_freq = frequency_stride(t->x.map->blocks, tiles);
+    if (at != block) b0 = b1 = table[kg0].b0;
+    block = at;
+    for (int kg = kg0; kg < kg1; kg++) {
+      const kgroup *k = &table[kg];
+      if (k->b0 < b0 || k->b0 > b1) b0 = b1 = k->b0;
+      for (; b1 < k->b1; b1++) {
+        for (int i = s0; i < s1; i++) {
+          const segment s = segment_at(&g, i);
+          input_segment(a, &pk.vectors, &s, b1, v + b1 * v_block + (tiles_before(&g, i) - before) * VL, v_freq);
+        }
+      }
+      const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
+      for (int f = 0; f < FREQS; f++)
+        multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, false, f), v + f * v_freq, m + f * m_freq, tiles);
+      for (int j = 0; j < k->nr; j++) {
+        for (int i = s0; i < s1; i++) {
+          const segment s = segment_at(&g, i);
+          output_segment(a, &pk.vectors, &g, &s, k->k0 + j, m + j * v_block + (tiles_before(&g, i) - before) * VL, m_freq,
+                         sums);
+        }
+      }
+    }
+  }
+}
+
+static void fused_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, float *out) {
+  wino_pack(t, config, weights, false, out);
+}
+
+// ---- staged --------------------------------------------------------------------------------------------------------
+
+// Shared memory: sums of rows for the mean, V, M of all tiles.
+typedef struct staged {
+  grid g;
+  ptrdiff_t v_freq, m_freq;
+  size_t v, m, bytes;  // offsets in bytes
+} staged;
+
+BB_INLINE staged staged_of(const bb_task *t) {
+  staged s = {.g = grid_of(t)};
+  s.v_freq = frequency_stride(t->x.map->blocks, s.g.tiles);
+  s.m_freq = frequency_stride(t->y.map->blocks, s.g.tiles);
+  s.v = bb_align_up(gap_bytes(t, t->y.H * s.g.parts), BB_ALIGN);
+  s.m = s.v + FREQS * (size_t)s.v_freq * sizeof(float);
+  s.bytes = s.m + FREQS * (size_t)s.m_freq * sizeof(float);
+  return s;
+}
+
+BB_INLINE float *shared_at(const bb_args *a, size_t bytes) { return (float *)(void *)(a->shared + bytes); }
+
+static bb_workspace staged_workspace(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return (bb_workspace){.shared = staged_of(t).bytes, .per_thread = sums_bytes(t)};
+}
+
+static size_t staged_input_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return (size_t)t->x.map->blocks * (size_t)grid_of(t).segments;
+}
+
+static void staged_input(const bb_args *a, size_t first, size_t last) {
+  const staged w = staged_of(a->task);
+  const wino_packed pk = wino_layout(a->task, a->config);
+  for (size_t item = first; item < last; item++) {
+    const int i = (int)(item % (size_t)w.g.segments), b = (int)(item / (size_t)w.g.segments);
+    const segment s = segment_at(&w.g, i);
+    float *v = shared_at(a, w.v) + ((ptrdiff_t)b * w.g.tiles + tiles_before(&w.g, i)) * VL;
+    input_segment(a, &pk.vectors, &s, b, v, w.v_freq);
+  }
+}
+
+static size_t staged_multiply_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  return (size_t)FREQS * (size_t)kgroup_count(t, config);
+}
+
+static void staged_multiply(const bb_args *a, size_t first, size_t last) {
+  const staged w = staged_of(a->task);
+  const wino_packed pk = wino_layout(a->task, a->config);
+  const kgroup *table = (const kgroup *)(const void *)a->packed;
+  const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
+  const size_t count = (size_t)kgroup_count(a->task, a->config);
+  for (size_t item = first; item < last; item++) {
+    const kgroup *k = &table[item % count];
+    const int f = (int)(item / count);
+    multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
+             shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles);
+  }
+}
+
+static size_t staged_output_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return (size_t)t->y.map->blocks * (size_t)grid_of(t).segments;
+}
+
+static void staged_output(const bb_args *a, size_t first, size_t last) {
+  const staged w = staged_of(a->task);
+  const wino_packed pk = wino_layout(a->task, a->config);
+  float *sums = sums_bytes(a->task) ? (float *)(void *)a->per_thread : NULL;
+  for (size_t item = first; item < last; item++) {
+    const int i = (int)(item % (size_t)w.g.segments), k = (int)(item / (size_t)w.g.segments);
+    const segment s = segment_at(&w.g, i);
+    const float *m = shared_at(a, w.m) + ((ptrdiff_t)k * w.g.tiles + tiles_before(&w.g, i)) * VL;
+    output_segment(a, &pk.vectors, &w.g, &s, k, m, w.m_freq, sums);
+  }
+}
+
+static void staged_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, float *out) {
+  wino_pack(t, config, weights, true, out);
+}
+
+static size_t wino_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return gap_tiles(t);
+}
+
+static void wino_gap(const bb_args *a, size_t first, size_t last) {
+  gap_reduce(a, a->task->y.H * grid_of(a->task).parts, first, last);
+}
+
+// ---- candidates ----------------------------------------------------------------------------------------------------
+
+static bool fused_accepts(const bb_task *t) {
+  if (t->problem.op != BB_OP_CONV || t->x.block != VL || t->y.block != VL) return false;
+  const bb_conv *c = &t->problem.conv;
+  return c->R == 3 && c->S == 3 && c->stride_h == 1 && c->stride_w == 1 && c->dil_h == 1 && c->dil_w == 1;
+}
+
+// V and M live in the last level of cache or lose: far beyond any there is no point.
+static bool staged_accepts(const bb_task *t) { return fused_accepts(t) && staged_of(t).bytes <= (size_t)256 << 20; }
+
+// Items of work per thread, so that stealing can even out a disturbed core.
+enum { ITEMS_PER_THREAD = 4 };
+
+// Blocks of one, two and four register tiles, as long as V leaves room for M and U in L2, for each width of k groups.
+static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
+  const grid g = grid_of(t);
+  const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
+  const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
+  int n = 0;
+  for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
+    if (i > 0 && nr_order[i] > yb) continue;
+    const int nr = bb_min(nr_order[i], yb);
+    int last = 0;
+    for (int turns = 1; turns <= 4; turns *= 2) {
+      const int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
+      const int tile = bb_ceil_div(g.tiles, blocks);
+      if (n == max || tile == last || (last && tile > fit)) continue;
+      last = tile;
+      const int wanted =
+          threads > 1 && blocks < ITEMS_PER_THREAD * threads ? bb_ceil_div(ITEMS_PER_THREAD * threads, blocks) : 1;
+      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, wanted), .tile = tile};
+    }
+  }
+  return n;
+}
+
+static int staged_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
+  (void)machine, (void)threads;
+  int n = 0;
+  for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
+    if (i > 0 && nr_order[i] > t->y.map->blocks) continue;
+    out[n++] = (bb_config){.k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
+  }
+  return n;
+}
+
+static double wino_executed_flops(const bb_task *t, const bb_config *config) {
+  (void)config;
+  const bb_conv *c = &t->problem.conv;
+  return 2.0 * FREQS * grid_of(t).tiles * (double)c->K * (double)(c->C / c->G);
+}
+
+// kappa*u*sqrt(L), L = 9*min(C, B)*(1 + C/(8*B)) for sums of B channels added up; kappa = 0.5, 1, 4 (0.2, 0.5, 2.3 observed
+// on random data).
+static double wino_error_bound(const bb_task *t, const bb_config *config) {
+  (void)config;
+  const double c = (double)t->problem.conv.C / t->problem.conv.G, b = SUM_CHANNELS;
+  const double kappa = WINO_M == 2 ? 0.5 : WINO_M == 4 ? 1 : 4;
+  return kappa * 0x1p-24 * sqrt(9 * (c < b ? c : b) * (1 + c / (8 * b)));
+}
+
+#define WINO_FUSED(isa_level, alg_name, full_name)                                                        \
+  {                                                                                                       \
+    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL, \
+    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = fused_accepts, .configs = fused_configs,         \
+    .packed_bytes = wino_packed_bytes, .pack = fused_pack, .workspace = fused_workspace,                  \
+    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                    \
+      {"fused", fused_tiles, fused_run},                                                                  \
+      {"mean", wino_gap_tiles, wino_gap}                                                                  \
+    }                                                                                                     \
+  }
+
+#define WINO_STAGED(isa_level, alg_name, full_name)                                                       \
+  {                                                                                                       \
+    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL, \
+    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = staged_accepts, .configs = staged_configs,       \
+    .packed_bytes = wino_packed_bytes, .pack = staged_pack, .workspace = staged_workspace,                \
+    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                    \
+      {"input", staged_input_tiles, staged_input},                                                        \
+      {"multiply", staged_multiply_tiles, staged_multiply},                                               \
+      {"output", staged_output_tiles, staged_output},                                                     \
+      {"mean", wino_gap_tiles, wino_gap}                                                                  \
+    }                                                                                                     \
+  }
+
+#endif
