@@ -235,7 +235,7 @@ BB_INLINE void vertical(const bool whole, const prologue *pro, const float *x, p
         d[i] = vzero();
         continue;
       }
-      d[i] = vload(x + i * h_stride);
+      d[i] = vheld(vload(x + i * h_stride));
       if (pro) {
         d[i] = vfma(d[i], pro->scale, pro->shift);
         if (pro->relu) d[i] = vmax(vzero(), d[i]);
@@ -286,7 +286,7 @@ static void input_segment(const bb_args *a, const packed *vectors, const segment
     for (int tile = 0; tile < s->tiles; tile++) {
       vf d[ALPHA], r[ALPHA];
       BB_UNROLL
-      for (int j = 0; j < ALPHA; j++) d[j] = vload(columns[i] + (tile * WINO_M + j) * VL);
+      for (int j = 0; j < ALPHA; j++) d[j] = vheld(vload(columns[i] + (tile * WINO_M + j) * VL));
       wino_input(WINO_M, d, r);
       BB_UNROLL
       for (int j = 0; j < ALPHA; j++) vstore(v + j * v_freq + tile * VL, r[j]);
@@ -383,14 +383,13 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
 
 typedef struct finisher {
   vf bias, low, high;
-  bool clamps;
   ptrdiff_t y_row, x2_row;
 } finisher;
 
-BB_INLINE vf finish_one(const finisher *f, vf v, const float *x2) {
+BB_INLINE vf finish_one(const bool clamps, const bool adds, const finisher *f, vf v, const float *x2) {
   v = vadd(v, f->bias);
-  if (x2) v = vadd(v, vload(x2));
-  return f->clamps ? vmin(f->high, vmax(f->low, v)) : v;
+  if (adds) v = vadd(v, vload(x2));
+  return clamps ? vmin(f->high, vmax(f->low, v)) : v;
 }
 
 // A^T m A of a tile: m x m outputs.
@@ -409,6 +408,37 @@ BB_INLINE void output_tile(const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M
   for (int i = 0; i < WINO_M; i++) wino_output(WINO_M, half[i], y[i]);
 }
 
+// Tiles of a segment that has `rows` x `cols` pixels.
+BB_INLINE void output_tiles(const bool clamps, const bool adds, const finisher *f, const float *m, ptrdiff_t m_freq, float *y,
+                            const float *x2, int tiles, int rows, int cols) {
+  for (int tile = 0; tile < tiles; tile++, m += VL, y += WINO_M * VL) {
+    vf v[WINO_M][WINO_M];
+    output_tile(m, m_freq, v);
+    if (rows == WINO_M && (tile + 1) * WINO_M <= cols) {
+      BB_UNROLL
+      for (int i = 0; i < WINO_M; i++) {
+        BB_UNROLL
+        for (int j = 0; j < WINO_M; j++)
+          vstore(y + i * f->y_row + j * VL, finish_one(clamps, adds, f, v[i][j], adds ? x2 + i * f->x2_row + j * VL : NULL));
+      }
+    } else {
+      __attribute__((aligned(BB_ALIGN))) float edge[WINO_M][WINO_M * VL];
+      BB_UNROLL
+      for (int i = 0; i < WINO_M; i++) {
+        BB_UNROLL
+        for (int j = 0; j < WINO_M; j++) vstore(edge[i] + j * VL, v[i][j]);
+      }
+      for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < bb_min(WINO_M, cols - tile * WINO_M); j++) {
+          const float *add = adds ? x2 + i * f->x2_row + j * VL : NULL;
+          vstore(y + i * f->y_row + j * VL, finish_one(clamps, adds, f, vload(edge[i] + j * VL), add));
+        }
+      }
+    }
+    if (adds) x2 += WINO_M * VL;
+  }
+}
+
 // Outputs of a segment and block k of y. m: frequency 0 of its first tile; sums: scratch for raw sums, NULL if they go to y.
 static void output_segment(const bb_args *a, const packed *vectors, const grid *g, const segment *s, int k, const float *m,
                            ptrdiff_t m_freq, float *sums) {
@@ -416,43 +446,24 @@ static void output_segment(const bb_args *a, const packed *vectors, const grid *
   const bb_epilogue *e = &t->epilogue;
   const int p0 = s->row * WINO_M, q0 = s->col * WINO_M;
   const int rows = bb_min(WINO_M, t->y.H - p0), cols = bb_min(s->tiles * WINO_M, t->y.W - q0);
-  const bool clamp = epilogue_is_clamp(e);
+  const bool clamp = epilogue_is_clamp(e), clamps = clamp && e->act != BB_ACT_IDENTITY;
   float *y = a->io.y + s->n * t->y.n_stride + k * t->y.c_stride + p0 * t->y.h_stride + q0 * VL;
-  const float *x2 = NULL;
-  if (e->residual == BB_RESIDUAL_BEFORE_ACT)
-    x2 = a->io.x2 + s->n * t->x2.n_stride + k * t->x2.c_stride + p0 * t->x2.h_stride + q0 * VL;
-  finisher f = {.bias = vload(a->packed + vectors->bias + k * VL),
-                .low = vset1(clamp ? clamp_low(e->act) : -INFINITY),
-                .high = vset1(clamp ? clamp_high(e->act) : INFINITY),
-                .clamps = clamp && e->act != BB_ACT_IDENTITY,
-                .y_row = sums ? SEGMENT * WINO_M * VL : t->y.h_stride,
-                .x2_row = t->x2.h_stride};
+  const finisher f = {.bias = vload(a->packed + vectors->bias + k * VL),
+                      .low = vset1(clamp_low(e->act)),
+                      .high = vset1(clamp_high(e->act)),
+                      .y_row = sums ? SEGMENT * WINO_M * VL : t->y.h_stride,
+                      .x2_row = t->x2.h_stride};
   float *to = sums ? sums : y;
-  for (int tile = 0; tile < s->tiles; tile++, m += VL) {
-    const int q = tile * WINO_M, width = bb_min(WINO_M, cols - q);
-    float *at = to + q * VL;
-    const float *add = x2 ? x2 + q * VL : NULL;
-    vf v[WINO_M][WINO_M];
-    output_tile(m, m_freq, v);
-    if (rows == WINO_M && width == WINO_M) {
-      BB_UNROLL
-      for (int i = 0; i < WINO_M; i++) {
-        BB_UNROLL
-        for (int j = 0; j < WINO_M; j++)
-          vstore(at + i * f.y_row + j * VL, finish_one(&f, v[i][j], add ? add + i * f.x2_row + j * VL : NULL));
-      }
-      continue;
-    }
-    __attribute__((aligned(BB_ALIGN))) float edge[WINO_M][WINO_M * VL];
-    BB_UNROLL
-    for (int i = 0; i < WINO_M; i++) {
-      BB_UNROLL
-      for (int j = 0; j < WINO_M; j++) vstore(edge[i] + j * VL, v[i][j]);
-    }
-    for (int i = 0; i < rows; i++) {
-      for (int j = 0; j < width; j++)
-        vstore(at + i * f.y_row + j * VL, finish_one(&f, vload(edge[i] + j * VL), add ? add + i * f.x2_row + j * VL : NULL));
-    }
+  if (e->residual == BB_RESIDUAL_BEFORE_ACT) {
+    const float *x2 = a->io.x2 + s->n * t->x2.n_stride + k * t->x2.c_stride + p0 * t->x2.h_stride + q0 * VL;
+    if (clamps)
+      output_tiles(true, true, &f, m, m_freq, to, x2, s->tiles, rows, cols);
+    else
+      output_tiles(false, true, &f, m, m_freq, to, x2, s->tiles, rows, cols);
+  } else if (clamps) {
+    output_tiles(true, false, &f, m, m_freq, to, NULL, s->tiles, rows, cols);
+  } else {
+    output_tiles(false, false, &f, m, m_freq, to, NULL, s->tiles, rows, cols);
   }
   if (clamp) return;
   for (int i = 0; i < rows; i++) {
