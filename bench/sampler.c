@@ -118,10 +118,10 @@ static bool enough(const sampler *s, const samples *out, size_t count, double sp
 }
 
 bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, samples *out) {
-  enum { MAX_SUBJECTS = 8 };
-  pace p[MAX_SUBJECTS];
   size_t rounds = 0;
   memset(out, 0, count * sizeof *out);
+  pace *p = malloc(count * sizeof *p);
+  if (!p) return BB_NO_MEMORY;
   for (size_t i = 0; i < count; i++) {
     if (subjects[i].own_threads) team_settle(s->team);
     p[i] = warm_up(&subjects[i]);
@@ -146,6 +146,7 @@ bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, s
   double others, steal;
   load_since(&before, s->team->cpu, s->team->cpus, &others, &steal);
   for (size_t i = 0; i < count; i++) out[i].others_pct = others, out[i].steal_pct = steal;
+  free(p);
   return failed ? BB_NO_MEMORY : BB_OK;
 }
 
