@@ -663,6 +663,13 @@ static bool staged_accepts(const bb_task *t) { return fused_accepts(t) && staged
 // Items of work per thread, so that stealing can even out a disturbed core.
 enum { ITEMS_PER_THREAD = 4 };
 
+// Has an earlier width of nr_order become the same with so few blocks?
+BB_INLINE bool width_repeats(int i, int blocks) {
+  for (int j = 0; j < i; j++)
+    if (bb_min(nr_order[j], blocks) == bb_min(nr_order[i], blocks)) return true;
+  return false;
+}
+
 // Blocks of one, two and four register tiles, as long as V leaves room for M and U in L2, for each width of k groups.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
@@ -670,8 +677,8 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
-    if (i > 0 && nr_order[i] > yb) continue;
     const int nr = bb_min(nr_order[i], yb);
+    if (width_repeats(i, yb)) continue;
     int last = 0;
     for (int turns = 1; turns <= 4; turns *= 2) {
       const int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
@@ -690,7 +697,7 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
   (void)machine, (void)threads;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
-    if (i > 0 && nr_order[i] > t->y.map->blocks) continue;
+    if (width_repeats(i, t->y.map->blocks)) continue;
     out[n++] = (bb_config){.k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
   }
   return n;
