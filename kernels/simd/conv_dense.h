@@ -7,13 +7,14 @@
 //
 //   item of work (image, group, range of k groups, range of rows)
 //     k group                  nr blocks of output channels
-//       strip                  some 64 pixels: their partial sums wait in y, in L1
+//       strip                  a part of a row, or several short rows: their partial sums wait in y
 //         accumulation block   its panel of weights is loaded once per strip: from L2, or ahead of time from where it is
 //           row, tile          mr pixels
 //             block of x, r, s, lane
 //
 // Weights are packed in that order, one linear stream (conv.h). Taps on padding are skipped, not multiplied: rows by the range
-// of r, columns by a bit per pixel of the tile. After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
+// of r, columns by a bit per pixel of the tile. Where rows fill tiles badly a tile goes on in the next row.
+// After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
 //
 // The file of an ISA defines before: NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; the form's header
 // (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of().
@@ -26,8 +27,9 @@
 
 enum {
   LINE = BB_ALIGN / (int)sizeof(float),
-  MAX_S = 64,     // taps of a row whose clipping is kept on the stack
-  SEGMENT_Q = 64  // pixels of a strip, about: their partial sums, times nr blocks, are a quarter of L1
+  MAX_S = 64,      // taps of a row, or of a column, whose clipping is kept on the stack
+  SEGMENT_Q = 64,  // pixels of a part of a long row, about: their partial sums, times nr blocks, are a quarter of L1
+  STRIP_Q = 196    // of a strip of short rows: all of 14 x 14, so that its weights come once
 };
 
 // The convolution as a grid of rows x cols pixels per image and R x S taps, offsets in floats. Long rows are cut into segments.
@@ -64,32 +66,42 @@ typedef struct panel {
   const float *bias;           // NULL: go on from the sums in y
   int blocks, R, S;
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
-  ptrdiff_t y_block, y_col, x2_block, x2_col;
+  ptrdiff_t y_block, x2_block;
   float low, high;
   // Each tile fetches its share of the next panel, [fetch0, fetch1) floats of every tap's weights, `ahead` floats further on.
   ptrdiff_t ahead;
   int fetch0, fetch1;
 } panel;
 
+// Which taps the pixels of a tile meet, and where they lie if not side by side.
+typedef struct reach {
+  int r0, r1;                                  // rows of taps that meet the image
+  bool clipped;                                // not every pixel meets all of these rows, or all columns:
+  uint32_t column[MAX_S], row[MAX_S];          // the pixels that meet column s; row r, if not side by side
+  ptrdiff_t x[MR_MAX], y[MR_MAX], x2[MR_MAX];  // from pixel 0
+} reach;
+
 BB_INLINE void fetch(const panel *p, const float *w) {
   for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
 }
 
 // The pixels that the next row of taps begins with: a core does not look far enough ahead to hide L3, and only just L2.
-BB_INLINE void fetch_pixels(const int mr, const float *x, ptrdiff_t step) {
+BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
   BB_UNROLL
-  for (int m = 0; m < mr; m++) __builtin_prefetch(x + m * step, 0, 3);
+  for (int m = 0; m < mr; m++) __builtin_prefetch(x + at[m], 0, 3);
 }
 
-// x: pixel 0 at tap 0 of block 0; x2: residual or NULL; r0, r1: rows of taps that meet the image; mask: for each s the pixels
-// that do, NULL if all.
-typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, const uint32_t *mask);
+// x: pixel 0 at tap 0 of block 0; x2: residual or NULL.
+typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, const reach *to);
 
-// stride: pixels of x from pixel to pixel if known, 0 = p->x_col.
+// stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere.
 BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p, const float *x, float *y, const float *x2,
-                    int r0, int r1, const uint32_t *mask) {
+                    const reach *to) {
   vf acc[MR_MAX][NR_MAX];
-  const ptrdiff_t step = stride ? stride * VL : p->x_col, y_col = stride ? VL : p->y_col;
+  ptrdiff_t at[MR_MAX];
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
+  const ptrdiff_t y_block = p->y_block, x2_block = p->x2_block;
   if (p->bias) {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
@@ -101,42 +113,44 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vload(y + j * p->y_block + m * y_col);
+      for (int m = 0; m < mr; m++) acc[m][j] = vload(y + j * y_block + (stride ? m * VL : to->y[m]));
     }
   }
   if (x2) {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(x2 + j * p->x2_block + m * (stride ? VL : p->x2_col)));
+      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(x2 + j * x2_block + (stride ? m * VL : to->x2[m])));
     }
   }
 
-  const float *w = p->w, *const right = x + mr * step;
+  const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
+  const int r0 = to->r0, r1 = to->r1;
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
-      fetch_pixels(mr, next, step);
+      fetch_pixels(mr, next, at);
       fetch(p, w);
-      taps(mr, nr, acc, x, step, w, lanes);
+      taps(mr, nr, acc, x, at, w, lanes);
       w += tap;
       continue;
     }
     const float *row = x + r0 * p->x_tap_row, *wr = w + (ptrdiff_t)r0 * p->S * tap;
     for (int r = r0; r < r1; r++, row += p->x_tap_row) {
       const float *xs = row, *const ahead = r + 1 < r1 ? row + p->x_tap_row : next + r0 * p->x_tap_row;
-      fetch_pixels(mr, ahead, step);
-      if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, step);
-      if (!mask) {
+      fetch_pixels(mr, ahead, at);
+      if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, at);
+      if (!to->clipped) {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           fetch(p, wr);
-          taps(mr, nr, acc, xs, step, wr, lanes);
+          taps(mr, nr, acc, xs, at, wr, lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+          const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
           fetch(p, wr);
-          if (mask[s]) taps_masked(mr, nr, acc, xs, step, wr, lanes, mask[s]);
+          if (mask) taps_masked(mr, nr, acc, xs, at, wr, lanes, mask);
         }
       }
     }
@@ -162,16 +176,15 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
     BB_UNROLL
-    for (int m = 0; m < mr; m++) vstore(y + j * p->y_block + m * y_col, acc[m][j]);
+    for (int m = 0; m < mr; m++) vstore(y + j * y_block + (stride ? m * VL : to->y[m]), acc[m][j]);
   }
 }
 
-// One function per tile and stride 1, 2, any.
+// One function per tile and stride 0, 1, 2.
 #define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
-#define TILE(mr, nr, stride)                                                                                       \
-  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, int r0, int r1, \
-                                        const uint32_t *mask) {                                                    \
-    tile(mr, nr, stride, p, x, y, x2, r0, r1, mask);                                                               \
+#define TILE(mr, nr, stride)                                                                                          \
+  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, const reach *to) { \
+    tile(mr, nr, stride, p, x, y, x2, to);                                                                            \
   }
 TILES(TILE)
 #undef TILE
@@ -297,6 +310,134 @@ static void finish(const bb_args *a, const geometry *g, float *sum, ptrdiff_t bl
   }
 }
 
+// Columns of the output that tap s of a row meets, and those that all meet.
+typedef struct columns {
+  int first[MAX_S], end[MAX_S], inner0, inner1;
+} columns;
+
+static void columns_of(const bb_conv *c, const geometry *g, columns *col) {
+  col->inner0 = 0, col->inner1 = g->cols;
+  for (int s = 0; s < c->S && !g->fc && !g->flat; s++) {
+    col->first[s] = bb_first_valid(s, c->dil_w, c->pad_l, c->stride_w);
+    col->end[s] = bb_end_valid(s, c->dil_w, c->pad_l, c->stride_w, c->W, c->Q);
+    col->inner0 = bb_max(col->inner0, col->first[s]);
+    col->inner1 = bb_min(col->inner1, col->end[s]);
+  }
+}
+
+// Rows of taps of output row p that meet the image.
+typedef struct tap_rows {
+  int r0, r1;
+} tap_rows;
+
+BB_INLINE tap_rows tap_rows_of(const bb_conv *c, const geometry *g, int p) {
+  if (g->fc || g->flat) return (tap_rows){0, c->R};
+  const int h = p * c->stride_h - c->pad_t;
+  return (tap_rows){h >= 0 ? 0 : bb_ceil_div(-h, c->dil_h), bb_min(c->R, c->H > h ? bb_ceil_div(c->H - h, c->dil_h) : 0)};
+}
+
+// Pixels of a strip under one panel.
+typedef struct walk {
+  const bb_conv *c;
+  const geometry *g;
+  const columns *columns;
+  panel panel;
+  tile_fn *const *tiles;  // of this nr: [pixels][stride]
+  int stride, widest;
+  int lines, share;  // of the next panel: all to fetch, and each tile's
+  // Pixel (0, 0) of the first block.
+  const float *x, *x2;
+  float *y;
+} walk;
+
+// Bits of the pixels [q0, q1) that [first, end) meets, pixel q0 being the lowest.
+BB_INLINE uint32_t meets(int q0, int q1, int first, int end) {
+  const int lo = bb_min(q1, bb_max(q0, first)), hi = bb_min(q1, bb_max(lo, end));
+  return (1u << (hi - q0)) - (1u << (lo - q0));
+}
+
+// mr pixels from (p, q) on, to the end of the row at most.
+BB_INLINE void place_in_row(const walk *s, int q, int mr, reach *to) {
+  const columns *col = s->columns;
+  to->clipped = q < col->inner0 || q + mr > col->inner1;
+  for (int t = 0; to->clipped && t < s->c->S; t++) to->column[t] = meets(q, q + mr, col->first[t], col->end[t]);
+  if (s->stride) return;
+  const geometry *g = s->g;
+  for (int r = to->r0; to->clipped && r < to->r1; r++) to->row[r] = ~0u;
+  for (int m = 0; m < mr; m++) {
+    to->x[m] = m * g->x_col;
+    to->y[m] = m * g->y_col;
+    to->x2[m] = m * g->x2_col;
+  }
+}
+
+// mr pixels from (p, q) on, row after row.
+static void place_across(const walk *s, int p, int q, int mr, reach *to) {
+  const bb_conv *c = s->c;
+  const geometry *g = s->g;
+  const columns *col = s->columns;
+  const int q0 = q;
+  *to = (reach){.r0 = c->R};
+  for (int m = 0, row = 0; m < mr; row++) {
+    const int n = bb_min(mr - m, g->cols - q);
+    const uint32_t pixels = (1u << (m + n)) - (1u << m);
+    const tap_rows r = tap_rows_of(c, g, p + row);
+    // The rows of taps of the first row begin and end last.
+    to->clipped |= q < col->inner0 || q + n > col->inner1 || (row > 0 && (r.r0 != to->r0 || r.r1 != to->r1));
+    to->r0 = r.r0;
+    if (row == 0) to->r1 = r.r1;
+    for (int i = r.r0; i < r.r1; i++) to->row[i] |= pixels;
+    for (int t = 0; t < c->S; t++) to->column[t] |= meets(q, q + n, col->first[t], col->end[t]) << m;
+    for (int i = 0; i < n; i++, m++) {
+      to->x[m] = row * g->x_row + (q + i - q0) * g->x_col;
+      to->y[m] = row * g->y_row + (q + i - q0) * g->y_col;
+      to->x2[m] = row * g->x2_row + (q + i - q0) * g->x2_col;
+    }
+    q = 0;
+  }
+}
+
+// `pixels` from (p, q) on, in the least number of tiles, of as equal size as there can be.
+static void walk_pixels(walk *s, int p, int q, int pixels) {
+  const geometry *g = s->g;
+  const int tiles = bb_ceil_div(pixels, s->widest), few = pixels / tiles, wide = pixels % tiles;
+  panel *const pn = &s->panel;
+  reach to;
+  int row = -1;
+  for (int j = 0; j < tiles; j++) {
+    const int mr = few + (j < wide);
+    int stride = s->stride;
+    if (q + mr <= g->cols) {
+      if (row != p) {
+        const tap_rows r = tap_rows_of(s->c, g, p);
+        to.r0 = r.r0, to.r1 = r.r1;
+        row = p;
+      }
+      place_in_row(s, q, mr, &to);
+    } else {
+      place_across(s, p, q, mr, &to);
+      stride = 0;
+      row = -1;
+    }
+    pn->fetch0 = pn->fetch1;
+    pn->fetch1 = bb_min(s->lines, pn->fetch1 + s->share);
+    s->tiles[3 * mr + stride](pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
+                              s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to);
+    for (q += mr; q >= g->cols; q -= g->cols) p++;
+  }
+}
+
+// Do tiles that go on in the next row cover `rows` rows with a tenth less of them?
+BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int widest) {
+  return !g->fc && !g->flat && t->problem.conv.R <= MAX_S && !epilogue_needs_scratch(&t->epilogue) && parts_of_row(g) == 1 &&
+         10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * bb_ceil_div(g->cols, widest);
+}
+
+// Where rows are short several make a strip; scratch for sums holds one segment only.
+BB_INLINE int strip_segments(const bb_task *t, const geometry *g) {
+  return epilogue_needs_scratch(&t->epilogue) ? 1 : bb_max(1, STRIP_Q / g->cols);
+}
+
 static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const bb_task *t = a->task;
   const bb_conv *c = &t->problem.conv;
@@ -308,25 +449,17 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const bool clamp = epilogue_is_clamp(&t->epilogue), before = t->epilogue.residual == BB_RESIDUAL_BEFORE_ACT;
   float *strip = (float *)(void *)a->per_thread;
   float *sums = epilogue_needs_scratch(&t->epilogue) ? strip + strip_floats(t, config) : NULL;
-  const geometry base = geometry_of(t, config);
+  geometry base = geometry_of(t, config);
+  if (sums) base.y_block = (ptrdiff_t)base.cols * VL, base.y_col = VL, base.y_row = 0;
   const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL));
-  const int stride = base.fc || c->stride_w > 2 ? 0 : c->stride_w;
-
-  // Columns of the output that tap s of a row meets, and those that all meet.
-  int q_first[MAX_S] = {0}, q_end[MAX_S] = {0}, q_inner0 = 0, q_inner1 = base.cols;
-  for (int s = 0; s < c->S && !base.fc && !base.flat; s++) {
-    q_first[s] = bb_first_valid(s, c->dil_w, c->pad_l, c->stride_w);
-    q_end[s] = bb_end_valid(s, c->dil_w, c->pad_l, c->stride_w, c->W, c->Q);
-    q_inner0 = bb_max(q_inner0, q_first[s]);
-    q_inner1 = bb_min(q_inner1, q_end[s]);
-  }
+  columns col;
+  columns_of(c, &base, &col);
 
   for (size_t item = first_item; item < last_item; item++) {
     const int rc = (int)(item % (size_t)all.rchunks), kc = (int)(item / (size_t)all.rchunks % (size_t)all.kchunks);
     const int ng = (int)(item / (size_t)all.rchunks / (size_t)all.kchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
-    // Where rows are short, several make a strip; scratch for sums holds one segment only.
-    const int step = sums ? 1 : bb_max(1, SEGMENT_Q / base.cols), strips = bb_ceil_div(seg1 - seg0, step);
+    const int strips = bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
     geometry g = base;
     const float *x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
     if (has_prologue(&t->prologue)) x = fill_strip(a, &g, &pk, strip, n, group, seg0, seg1);
@@ -335,64 +468,54 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
 
     for (int kg = cut(all.kgroups, all.kchunks, kc); kg < cut(all.kgroups, all.kchunks, kc + 1); kg++) {
       const int k_in = cut(yb, all.kgroups, kg), nr = cut(yb, all.kgroups, kg + 1) - k_in, k0 = group * yb + k_in;
-      const int mr_max = widest(nr);
-      tile_fn *const *tile_fns = &tile_of[nr][0][stride];
       for (int i = 0; i < strips; i++) {
         const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
-        const float *w = w_group + (size_t)k_in * taps_group * VL;
+        const span from = segment(&g, strip0);
+        const bool across = goes_across(t, &g, strip1 - strip0, widest(nr));
+        const int pixels = from.q1 - from.q0;
+        walk s = {
+            .c = c,
+            .g = &g,
+            .columns = &col,
+            .panel = {.w = w_group + (size_t)k_in * taps_group * VL,
+                      .R = c->R,
+                      .S = c->S,
+                      .x_block = g.x_block,
+                      .x_tap_row = g.x_tap_row,
+                      .x_tap_col = g.x_tap_col,
+                      .x_col = g.x_col,
+                      .y_block = g.y_block,
+                      .x2_block = g.x2_block},
+            .tiles = &tile_of[nr][0][0],
+            .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
+            .widest = widest(nr),
+            .lines = nr * VL * VL,
+            .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
+        };
+        const int tiles =
+            across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest) : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
+        s.share = bb_ceil_div(s.lines / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
           const bool last = cb == cblocks - 1;
-          panel p = {
-              .w = w,
-              .lanes = lanes + group * xb + b0,
-              .bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL,
-              .blocks = b1 - b0,
-              .R = c->R,
-              .S = c->S,
-              .x_block = g.x_block,
-              .x_tap_row = g.x_tap_row,
-              .x_tap_col = g.x_tap_col,
-              .x_col = g.x_col,
-              .y_block = sums ? (ptrdiff_t)g.cols * VL : g.y_block,
-              .y_col = sums ? VL : g.y_col,
-              .x2_block = g.x2_block,
-              .x2_col = g.x2_col,
-              .low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY,
-              .high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY,
-          };
-          w += taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
-          p.ahead = w - p.w;
-          const int fetch_tiles = (strip1 - strip0) * bb_ceil_div(segment(&g, strip0).q1 - segment(&g, strip0).q0, mr_max);
-          const int lines = nr * VL * VL / LINE;
-          int tile_index = 0;
+          panel *const p = &s.panel;
+          p->lanes = lanes + group * xb + b0;
+          p->bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL;
+          p->blocks = b1 - b0;
+          p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
+          p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
+          p->ahead = (ptrdiff_t)(taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL);
+          p->fetch1 = 0;
+          s.x = x + b0 * g.x_block;
+          s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
+          if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
           for (int seg = strip0; seg < strip1; seg++) {
-            const span s = segment(&g, seg);
-            const int pixels = s.q1 - s.q0, tiles = bb_ceil_div(pixels, mr_max);
-            const float *xs = x + s.p * g.x_row + b0 * g.x_block;
-            float *ys = sums ? sums : a->io.y + n * g.y_image + k0 * g.y_block + s.p * g.y_row + s.q0 * g.y_col;
-            const float *rs = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block + s.p * g.x2_row : NULL;
-            // Rows of taps inside the image.
-            const int h = s.p * c->stride_h - c->pad_t;
-            const int r0 = g.fc || h >= 0 ? 0 : bb_ceil_div(-h, c->dil_h);
-            const int r1 = g.fc || g.flat ? c->R : bb_min(c->R, c->H > h ? bb_ceil_div(c->H - h, c->dil_h) : 0);
-            for (int j = 0; j < tiles; j++) {
-              const int m0 = cut(pixels, tiles, j), mr = cut(pixels, tiles, j + 1) - m0, q0 = s.q0 + m0;
-              uint32_t mask[MAX_S];
-              const bool clipped = q0 < q_inner0 || q0 + mr > q_inner1;
-              if (clipped) {
-                for (int tap = 0; tap < c->S; tap++) {
-                  const int lo = bb_min(mr, bb_max(0, q_first[tap] - q0)), hi = bb_min(mr, bb_max(lo, q_end[tap] - q0));
-                  mask[tap] = (1u << hi) - (1u << lo);
-                }
-              }
-              p.fetch0 = cut(lines, fetch_tiles, tile_index) * LINE;
-              p.fetch1 = cut(lines, fetch_tiles, ++tile_index) * LINE;
-              tile_fns[3 * mr](&p, xs + q0 * g.x_col, ys + m0 * p.y_col, rs ? rs + q0 * g.x2_col : NULL, r0, r1,
-                               clipped ? mask : NULL);
-            }
-            if (last && !clamp) finish(a, &g, ys, p.y_block, p.y_col, n, seg, s, k0, k0 + nr);
+            const span at = segment(&g, seg);
+            if (!across) walk_pixels(&s, at.p, at.q0, at.q1 - at.q0);
+            if (last && !clamp)
+              finish(a, &g, s.y + at.p * g.y_row + at.q0 * g.y_col, g.y_block, g.y_col, n, seg, at, k0, k0 + nr);
           }
+          p->w += p->ahead;
         }
       }
     }
@@ -474,14 +597,18 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const geometry g = geometry_of(t, config);
   const items all = items_of(t, config);
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
-  const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), pixels = segment(&g, 0).q1 - segment(&g, 0).q0;
+  const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), segments = segments_of(&g);
+  // Of a strip, and how many strips an image is.
+  const int rows = bb_min(segments, strip_segments(t, &g)), pixels = rows * (segment(&g, 0).q1 - segment(&g, 0).q0);
+  const double strips = (double)segments / rows;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
-    const int nr = cut(yb, all.kgroups, kg + 1) - cut(yb, all.kgroups, kg), tiles = bb_ceil_div(pixels, widest(nr));
+    const int nr = cut(yb, all.kgroups, kg + 1) - cut(yb, all.kgroups, kg), most = widest(nr);
+    const int tiles = goes_across(t, &g, rows, most) ? bb_ceil_div(pixels, most) : rows * bb_ceil_div(pixels / rows, most);
     cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, machine) + (double)cblocks * TILE_CYCLES);
   }
-  cycles *= (double)g.images * c->G * segments_of(&g);
+  cycles *= (double)g.images * c->G * strips;
   // Weights come from memory once.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
   if (machine->dram_bytes_per_cycle > 0 && bytes > (double)machine->l3) {

@@ -10,15 +10,16 @@
 
 BB_INLINE double tap_loads(double mr, int nr) { return mr + nr; }
 
-// x: pixel 0; step: floats from pixel to pixel; w: [lane][nr*VL].
-BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w, int lanes) {
+// x: pixel 0; at: from there to each pixel; w: [lane][nr*VL].
+BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,
+                    int lanes) {
   for (int c = 0; c < lanes; c++, w += nr * VL) {
     vf b[NR_MAX];
     BB_UNROLL
     for (int j = 0; j < nr; j++) b[j] = vload(w + j * VL);
     BB_UNROLL
     for (int m = 0; m < mr; m++) {
-      const vf v = vbcast(x + m * step + c);
+      const vf v = vbcast(x + at[m] + c);
       BB_UNROLL
       for (int j = 0; j < nr; j++) acc[m][j] = vfma(v, b[j], acc[m][j]);
     }
@@ -27,7 +28,7 @@ BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x
 
 // The same for the pixels whose bit is set. The branches depend on nothing that changes in the loop, so they are predicted, and
 // there is room for them beside mr*nr FMAs: padding costs no multiplication and needs no zeros in memory.
-BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const float *x, ptrdiff_t step, const float *w,
+BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,
                            int lanes, uint32_t mask) {
   for (int c = 0; c < lanes; c++, w += nr * VL) {
     // Keeps the compiler from making a loop for every mask.
@@ -38,7 +39,7 @@ BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const f
     BB_UNROLL
     for (int m = 0; m < mr; m++) {
       if (!(mask >> m & 1)) continue;
-      const vf v = vbcast(x + m * step + c);
+      const vf v = vbcast(x + at[m] + c);
       BB_UNROLL
       for (int j = 0; j < nr; j++) acc[m][j] = vfma(v, b[j], acc[m][j]);
     }
