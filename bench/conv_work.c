@@ -36,6 +36,8 @@ bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_da
 }
 
 static const bb_kernel *choose_layout(bb_task *task, const bb_plan_options *po, bb_config *config) {
+  bb_machine machine = *bb_machine_get();
+  machine.cold = po->cold;
   const bb_kernel *best = NULL;
   bb_task best_task = *task;
   double least = NAN;
@@ -50,7 +52,7 @@ static const bb_kernel *choose_layout(bb_task *task, const bb_plan_options *po, 
     if (bb_task_views(&t, layout->x_block, layout->y_block) != BB_OK) continue;
     const bb_kernel *kernel = bb_kernel_choose(&t, po, &c);
     if (!kernel || (best && kernel == best)) continue;
-    const double cycles = kernel->cycles ? kernel->cycles(&t, bb_machine_get(), &c, po->threads) : NAN;
+    const double cycles = kernel->cycles ? kernel->cycles(&t, &machine, &c, po->threads) : NAN;
     if (best && !(cycles < least)) continue;
     best = kernel;
     best_task = t;

@@ -87,7 +87,7 @@ static const char *refusal(const explanation *e, const bb_kernel *k, bb_task *ta
   if (!bb_isa_within(k->isa, e->isa)) return "beyond --isa";
   if (o->alg != BB_ALG_AUTO && k->alg != o->alg) return "not the algorithm of --alg";
   if (!named) return "not matched by --impl";
-  const bb_plan_options po = {.isa = e->isa, .kernel = k, .threads = e->threads};
+  const bb_plan_options po = {.isa = e->isa, .kernel = k, .threads = e->threads, .cold = e->o->cold};
   if (bb_task_views(task, k->x_block, k->y_block) != BB_OK || !bb_kernel_choose(task, &po, NULL))
     return "not its kind of problem";
   return NULL;
@@ -112,7 +112,7 @@ static bool consider(explanation *e, const bb_kernel *k) {
   c.refusal = refusal(e, k, &c.task);
   if (c.refusal) return add(e, &c);
   bb_candidate all[BB_MAX_CONFIGS];
-  const bb_plan_options po = {.isa = e->isa, .kernel = k, .threads = e->threads};
+  const bb_plan_options po = {.isa = e->isa, .kernel = k, .threads = e->threads, .cold = e->o->cold};
   const int count = bb_plan_candidates(&c.task, &po, all, BB_MAX_CONFIGS);
   bb_config best;
   bb_kernel_choose(&c.task, &po, &best);

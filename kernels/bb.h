@@ -39,6 +39,7 @@ struct bb_machine {
   int cores;                                                            // processors that this process may use
   char cpu[64];                                                         // brand string, blanks squeezed
   double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;  // of one core: constants of the cost models
+  bool cold;  // of the run that is planned: its packed weights are in no cache. False in bb_machine_get
 };
 const bb_machine *bb_machine_get(void);
 
@@ -159,7 +160,7 @@ typedef struct bb_plan_options {
   const bb_kernel *kernel;  // NULL = any; a kernel = this one or BB_UNSUPPORTED
   const bb_config *config;  // NULL = chosen; otherwise as given (with kernel only)
   bb_plan_mode mode;
-  bool cold;          // measure with weights that are in no cache
+  bool cold;          // for runs whose packed weights are in no cache
   int threads;        // that the plan is made for; it runs on any number
   bb_pool *pool;      // measure: runs on it
   bb_wisdom *wisdom;  // NULL = none

@@ -54,12 +54,19 @@ static const bb_kernel *next_kernel(const bb_task *task, const bb_plan_options *
   return NULL;
 }
 
+static bb_machine machine_of(const bb_plan_options *options) {
+  bb_machine machine = *bb_machine_get();
+  machine.cold = options->cold;
+  return machine;
+}
+
 // The kernel's candidates, best guess first; at least one.
 static int configs_of(const bb_kernel *kernel, const bb_task *task, const bb_plan_options *options,
                       bb_config configs[BB_MAX_CONFIGS]) {
   configs[0] = options->kernel && options->config ? *options->config : (bb_config){0};
   if (!kernel->configs || (options->kernel && options->config)) return 1;
-  const int count = kernel->configs(task, bb_machine_get(), options->threads, configs, BB_MAX_CONFIGS);
+  const bb_machine machine = machine_of(options);
+  const int count = kernel->configs(task, &machine, options->threads, configs, BB_MAX_CONFIGS);
   assert(count >= 1 && count <= BB_MAX_CONFIGS);
   return count;
 }
@@ -77,6 +84,7 @@ static bb_plan_options complete(const bb_plan_options *given) {
 static const bb_kernel *estimate(const bb_task *task, const bb_plan_options *options, bb_config *config) {
   const bb_kernel *best = NULL, *kernel;
   double least = INFINITY;
+  const bb_machine machine = machine_of(options);
   for (size_t i = 0; (kernel = next_kernel(task, options, &i));) {
     if (best && !kernel->cycles) continue;
     bb_config configs[BB_MAX_CONFIGS];
@@ -87,7 +95,7 @@ static const bb_kernel *estimate(const bb_task *task, const bb_plan_options *opt
       if (!kernel->cycles) break;  // the first has no model: it is taken
     }
     for (int c = 0; c < count; c++) {
-      const double cycles = kernel->cycles(task, bb_machine_get(), &configs[c], options->threads);
+      const double cycles = kernel->cycles(task, &machine, &configs[c], options->threads);
       if (!(cycles < least)) continue;
       best = kernel;
       *config = configs[c];
@@ -105,6 +113,7 @@ const bb_kernel *bb_kernel_choose(const bb_task *task, const bb_plan_options *gi
 
 int bb_plan_candidates(const bb_task *task, const bb_plan_options *given, bb_candidate *out, int max) {
   const bb_plan_options options = complete(given);
+  const bb_machine machine = machine_of(&options);
   int count = 0;
   const bb_kernel *kernel, *first = NULL;
   for (size_t i = 0; (kernel = next_kernel(task, &options, &i));) {
@@ -114,7 +123,7 @@ int bb_plan_candidates(const bb_task *task, const bb_plan_options *given, bb_can
     const int n = configs_of(kernel, task, &options, configs);
     for (int c = 0; c < n; c++, count++) {
       if (count >= max) continue;
-      const double cycles = kernel->cycles ? kernel->cycles(task, bb_machine_get(), &configs[c], options.threads) : NAN;
+      const double cycles = kernel->cycles ? kernel->cycles(task, &machine, &configs[c], options.threads) : NAN;
       out[count] = (bb_candidate){kernel, configs[c], cycles};
     }
   }

@@ -40,6 +40,8 @@ static bool slow;
 
 static bool fake_accepts(const bb_task *task) { return task->problem.conv.G == 1; }
 
+static bool machine_was_cold;
+
 static int fake_configs(const bb_task *task, const bb_machine *machine, int threads, bb_config *out, int max) {
   (void)task;
   assert_non_null(machine);
@@ -50,7 +52,8 @@ static int fake_configs(const bb_task *task, const bb_machine *machine, int thre
 }
 
 static double fake_cycles(const bb_task *task, const bb_machine *machine, const bb_config *config, int threads) {
-  (void)task, (void)machine, (void)threads;
+  (void)task, (void)threads;
+  machine_was_cold = machine->cold;
   return 100.0 * config->q;
 }
 
@@ -179,6 +182,12 @@ static void the_cheapest_config_is_taken(void **state) {
   assert_ptr_equal(bb_plan_kernel(plan), &kernel);
   assert_int_equal(bb_plan_packed_bytes(plan), 1000);
   bb_plan_destroy(plan);
+
+  assert_false(machine_was_cold);
+  options.cold = true;  // the model sees it
+  assert_ptr_equal(bb_kernel_choose(&task, &options, NULL), &kernel);
+  assert_true(machine_was_cold);
+  assert_false(bb_machine_get()->cold);
 
   kernel.cycles = NULL;  // no model: the best guess
   assert_ptr_equal(bb_kernel_choose(&task, &options, &config), &kernel);

@@ -611,7 +611,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   cycles *= (double)g.images * c->G * strips;
   // Weights come from memory once.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
-  if (machine->dram_bytes_per_cycle > 0 && bytes > (double)machine->l3) {
+  if (machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3)) {
     cycles = bytes / machine->dram_bytes_per_cycle > cycles ? bytes / machine->dram_bytes_per_cycle : cycles;
   }
   const double count = (double)dense_tiles(t, config, threads),
