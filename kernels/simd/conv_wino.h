@@ -312,6 +312,9 @@ typedef void product_fn(const product *p, const float *v, float *m);
 
 BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const float *v, float *m) {
   vf acc[MR_MAX][NR_MAX];
+  ptrdiff_t at[MR_MAX];
+  BB_UNROLL
+  for (int i = 0; i < mr; i++) at[i] = i * VL;
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
     BB_UNROLL
@@ -321,7 +324,7 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
   for (int b = 0; b < p->blocks; b++, v += p->v_block) {
     const int lanes = p->lanes[b];
     for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(u + p->ahead + i, 0, 2);
-    taps(mr, nr, acc, v, VL, u, lanes);
+    taps(mr, nr, acc, v, at, u, lanes);
     u += lanes * nr * VL;
   }
   if (p->add) {
