@@ -9,7 +9,12 @@
 
 #include "stats.h"
 
-static const double batch_ns = 20e6, disturbed_above = 0.03;
+static const double longest_batch_ns = 20e6, shortest_batch_ns = 2e6, disturbed_above = 0.03;
+
+// As long as lets enough of them into the time that is asked for.
+static double batch_length(const sampler *s) {
+  return fmin(fmax(s->min_time * 1e9 / SAMPLER_BATCHES, shortest_batch_ns), longest_batch_ns);
+}
 
 // Calls shorter than this are timed together: a clock reading takes about 25 ns, 0.5 % of it.
 static const double unit_ns = 5e3;
@@ -25,8 +30,8 @@ typedef struct pace {
   size_t units;  // per batch
 } pace;
 
-// Warms up for at least 20 ms and two calls (one if it is longer than half a second), and finds out how long a call takes.
-static pace warm_up(const subject *s) {
+// Warms up for at least a batch and two calls (one if it is longer than half a second), and finds out how long a call takes.
+static pace warm_up(const subject *s, double batch_ns) {
   size_t calls = 0;
   double best = INFINITY;
   const double start = now_ns();
@@ -66,7 +71,7 @@ static bool reserve(samples *out, size_t more) {
   return true;
 }
 
-static bool run_batch(const subject *s, pace p, batch *b, samples *out) {
+static bool run_batch(const subject *s, pace p, double batch_ns, batch *b, samples *out) {
   if (!reserve(out, p.units)) return false;
   double *call = out->call_ns + out->count;
   const double counted = s->count ? *s->count : 0;
@@ -119,12 +124,13 @@ static bool enough(const sampler *s, const samples *out, size_t count, double sp
 
 bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, samples *out) {
   size_t rounds = 0;
+  const double batch_ns = batch_length(s);
   memset(out, 0, count * sizeof *out);
   pace *p = malloc(count * sizeof *p);
   if (!p) return BB_NO_MEMORY;
   for (size_t i = 0; i < count; i++) {
     if (subjects[i].own_threads) team_settle(s->team);
-    p[i] = warm_up(&subjects[i]);
+    p[i] = warm_up(&subjects[i], batch_ns);
   }
   const load before = load_now(s->team->cpu, s->team->cpus);
   team_probe(s->team, s->probe, &rounds);
@@ -135,7 +141,7 @@ bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, s
     for (size_t i = 0; i < count && !failed; i++) {
       batch b = {.before = probe};
       if (subjects[i].own_threads) team_settle(s->team);
-      failed = !run_batch(&subjects[i], p[i], &b, &out[i]);
+      failed = !run_batch(&subjects[i], p[i], batch_ns, &b, &out[i]);
       probe = b.after = team_probe(s->team, s->probe, &rounds);
       const double high = fmax(b.before, b.after), low = fmin(b.before, b.after);
       b.disturbed = high - low > disturbed_above * high;
@@ -167,13 +173,16 @@ static void add_reason(row *r, const char *form, double x) {
   snprintf(r->disturbed_by + from, sizeof r->disturbed_by - from, form, x);
 }
 
-// More than this share of the processors' time for others, or stolen, is a disturbance: below it stands the 10 ms granularity
-// of /proc/stat over rows of half a second.
-static const double load_limit_pct = 5;
+// More than this share of the processors' time for others, or stolen, is a disturbance; and more than two of the 10 ms that
+// /proc/stat counts in.
+static const double load_limit_pct = 5, load_grain_ns = 20e6;
 
-static void judge(const samples *s, row *r) {
-  if (s->others_pct > load_limit_pct) add_reason(r, "other processes used %.0f %% of the processors", s->others_pct);
-  if (s->steal_pct > load_limit_pct) add_reason(r, "the host took %.0f %% of the processors", s->steal_pct);
+static void judge(const samples *s, const team *t, row *r) {
+  double wall = 0;
+  for (size_t i = 0; i < s->batches; i++) wall += s->batch[i].ns;
+  const double limit = fmax(load_limit_pct, 100 * load_grain_ns / (wall * t->cpus));
+  if (s->others_pct > limit) add_reason(r, "other processes used %.0f %% of the processors", s->others_pct);
+  if (s->steal_pct > limit) add_reason(r, "the host took %.0f %% of the processors", s->steal_pct);
   // A thread that finds nothing to do sleeps, too: only if the system does not tell who else ran.
   if (s->others_pct < 0 && r->cpu_share_pct < 100 - load_limit_pct)
     add_reason(r, "threads ran %.0f %% of the time", r->cpu_share_pct);
@@ -227,7 +236,7 @@ bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_tea
   r->probe_drift_pct = 100 * drift / (double)n;
   r->others_pct = s->others_pct < 0 ? NAN : s->others_pct;
   r->steal_pct = s->steal_pct < 0 ? NAN : s->steal_pct;
-  judge(s, r);
+  judge(s, t, r);
   if (keep) {
     r->sample = malloc(s->count * sizeof *r->sample);
     if (r->sample) memcpy(r->sample, s->call_ns, s->count * sizeof *r->sample);
