@@ -466,11 +466,7 @@ static double absolute(const bb_ref_data *d) {
 // The kernel's bound is that of the sum. Bias, residual and scale add a rounding each, independent of each other and about as
 // large as the output; the prologue's act like roundings of x. An activation can halve the norm that errors are divided by
 // (ReLU: by sqrt 2), and may err by 4 ulp itself.
-//
-// A Winograd's bound grows with the square root of the channels too. But the roundings of its transforms are there with one
-// channel already: measured, they count as eight channels more.
-static double widened(const bb_ref_data *d, bool wino, double bound) {
-  if (wino) bound *= sqrt(1 + 8.0 * d->problem.conv.G / d->problem.conv.C);
+static double widened(const bb_ref_data *d, double bound) {
   const double roundings = d->terms - count_terms(&(bb_ref_data){.problem = d->problem}) + 1;
   bound = sqrt(bound * bound + u * u * roundings);
   return d->epilogue.act == BB_ACT_IDENTITY ? bound : exact_act(d->epilogue.act) ? 2 * bound : 2 * bound + 8 * u;
@@ -568,7 +564,7 @@ bool bb_ref_compare(const bb_ref_data *d, const bb_ref_wino *wino, const float *
   // Integers that Winograd rounds are random data like others; but a clamp at 6 leaves next to nothing of their norm.
   const bb_act act = d->epilogue.act;
   const bool random = d->random || (d->options.fill == BB_FILL_INT && wino && exact_act(act) && act != BB_ACT_RELU6);
-  r->bound = (d->exact && !wino) || !(bound > 0) ? 0 : widened(d, wino, bound);
+  r->bound = (d->exact && !wino) || !(bound > 0) ? 0 : widened(d, bound);
   if (r->ok && r->bound > 0 && random && d->count >= 256) {
     const size_t at = d->at ? d->at[worst_i] : worst_i;
     if (!(r->err_l2 <= r->bound)) {

@@ -39,7 +39,7 @@ typedef struct test_case {
   place place;
   bool no_scale, no_shift;  // BB_OP_SCALE
   bool every_fill;
-  bool tail;      // of the tails suite
+  bool tail;      // candidates take turns: of the tails suite, or many of a kind
   bool winograd;  // for kernels of that algorithm only
   const bb_kernel *only;
 } test_case;
@@ -234,7 +234,8 @@ static void add_winograd(void) {
       const bool grouped = turn % 5 == 4;
       snprintf(text, sizeof text, "g%dmb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", grouped ? 3 : 1, turn % 4 == 3 ? 3 : 1,
                grouped ? 36 : 19, H, W, grouped ? 48 : 21, P, Q, top, left, fused[turn % (int)BB_COUNT(fused)]);
-      add((test_case){.task = parse(text), .winograd = true, .place = (place)(turn % 7 < SLICED + 1 ? turn % 7 : DENSE)});
+      const int where = turn % 7 <= SLICED ? turn % 7 : DENSE;
+      add((test_case){.task = parse(text), .tail = true, .winograd = true, .place = (place)where});
     }
   }
   for (int i = 0; i < (int)BB_COUNT(wide); i++) {
