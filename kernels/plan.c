@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #if defined(__x86_64__)
 #include <emmintrin.h>
@@ -204,6 +205,20 @@ static bb_status make_plan(const bb_task *task, const bb_weights *weights, const
   return BB_OK;
 }
 
+static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) {
+  *out = malloc(sizeof **out);
+  float *packed = *out ? bb_alloc(plan->packed_bytes) : NULL;
+  if (!packed) {
+    free(*out);
+    *out = NULL;
+    return bb_fail(error, BB_NO_MEMORY, "out of memory for a copy of the packed weights of %s", plan->kernel->name);
+  }
+  memcpy(packed, plan->packed, plan->packed_bytes);
+  **out = *plan;
+  (*out)->packed = packed;
+  return BB_OK;
+}
+
 // ---- measuring -----------------------------------------------------------------------------------------------------
 
 // Bounds of one measurement. A batch is long against the timer and against a thread's start; calls that are longer than
@@ -217,9 +232,14 @@ static const double hopeless = 2;
 static const double near = 1.01;
 static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run
 
+// Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn.
+enum { MAX_COPIES = 8 };
+static const size_t copied_bytes = (size_t)16 << 20;  // of a candidate's copies together
+
 typedef struct runner {
   bb_candidate candidate;
-  bb_plan *plan;
+  bb_plan *plan[MAX_COPIES];
+  int copies, next;
   int calls;  // in a batch
   bool out;
   double least, seconds[MAX_ROUNDS];  // of a call
@@ -229,6 +249,7 @@ typedef struct arena {
   bb_io io;
   bb_exec *exec;
   void *memory;
+  const char *pages;  // for forget_pages; NULL: none
 } arena;
 
 static double now(void) {
@@ -257,10 +278,26 @@ static void evict(const void *memory, size_t bytes) {
 #endif
 }
 
-// Keeps a thread busy for 10 us a tile: long enough for the others to wake up.
-static void idle_tiles(void *context, size_t first, size_t last, int thread) {
-  (void)context, (void)thread;
+// Weights that have not been used for long are in no TLB either, and walks of page tables take a good part of their time. A
+// read of each of so many pages pushes all others out of any TLB; the pages are never written, so that all of them are the
+// system's one page of zeros and take the place of no other line in the caches.
+enum { PAGES = 8192, PAGE = 4096 };
+
+static void make_pages(arena *a) {
+  void *p = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return;  // then translations stay warm
+#ifdef MADV_NOHUGEPAGE
+  (void)madvise(p, (size_t)PAGES * PAGE, MADV_NOHUGEPAGE);
+#endif
+  a->pages = p;
+}
+
+// Tiles for every thread, long enough for all to wake up.
+static void forget_pages(void *context, size_t first, size_t last, int thread) {
+  const arena *a = context;
+  (void)thread;
   const double end = now() + 10e-6 * (double)(last - first);
+  for (size_t i = 0; i < PAGES && a->pages; i++) (void)*(const volatile char *)(a->pages + i * PAGE);
   while (now() < end) {
   }
 }
@@ -348,27 +385,37 @@ static bb_status pack_all(const bb_task *task, runner *list, int count, bb_error
   if (!memory) return bb_fail(error, BB_NO_MEMORY, "out of memory for the weights of a measurement");
   const bb_weights weights = {.w = at[0], .b = at[1], .scale = at[2], .shift = at[3]};
   bb_status status = BB_OK;
-  for (int i = 0; i < count && !status; i++)
-    status = make_plan(task, &weights, list[i].candidate.kernel, &list[i].candidate.config, &list[i].plan, error);
+  for (int i = 0; i < count && !status; i++) {
+    runner *r = &list[i];
+    status = make_plan(task, &weights, r->candidate.kernel, &r->candidate.config, &r->plan[0], error);
+    r->copies = !status;
+    const size_t bytes = status ? 0 : r->plan[0]->packed_bytes;
+    while (!status && bytes && r->copies < MAX_COPIES && bytes * (size_t)(r->copies + 1) <= copied_bytes) {
+      status = copy_plan(r->plan[0], &r->plan[r->copies], error);
+      r->copies += !status;
+    }
+  }
   free(memory);
   return status;
 }
 
 // Seconds of a call. Hot: a batch of calls after one that fills the caches again, unless calls are long. Cold: each call with
-// its weights in no cache.
-static double time_batch(const runner *r, const arena *a, const bb_plan_options *options) {
+// its weights in no cache and no TLB.
+static double time_batch(runner *r, const arena *a, const bb_plan_options *options) {
   double seconds = 0;
   if (!options->cold) {
-    if (r->least < long_call) bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    const bb_plan *plan = r->plan[r->next++ % r->copies];
+    if (r->least < long_call) bb_plan_run(plan, a->exec, options->pool, &a->io);
     const double start = now();
-    for (int i = 0; i < r->calls; i++) bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    for (int i = 0; i < r->calls; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
     seconds = now() - start;
   }
   for (int i = 0; i < r->calls && options->cold; i++) {
-    evict(r->plan->packed, r->plan->packed_bytes);
-    if (options->threads > 1) bb_pool_run(options->pool, 4 * (size_t)options->threads, idle_tiles, NULL);
+    const bb_plan *plan = r->plan[r->next++ % r->copies];
+    evict(plan->packed, plan->packed_bytes);
+    bb_pool_run(options->pool, 4 * (size_t)options->threads, forget_pages, (void *)(uintptr_t)a);
     const double start = now();
-    bb_plan_run(r->plan, a->exec, options->pool, &a->io);
+    bb_plan_run(plan, a->exec, options->pool, &a->io);
     seconds += now() - start;
   }
   return seconds / r->calls;
@@ -464,15 +511,18 @@ static bb_status measure(const bb_task *task, const bb_plan_options *options, co
     const bb_plan *plans[MAX_RUNNERS];
     arena a;
     status = pack_all(task, list, count, error);
-    for (int i = 0; i < count; i++) plans[i] = list[i].plan;
+    for (int i = 0; i < count; i++) plans[i] = list[i].plan[0];
     if (!status && (status = make_arena(task, plans, count, options->threads, &a)))
       bb_fail(error, status, "out of memory for the buffers of a measurement");
     if (!status) {
+      if (options->cold) make_pages(&a);
       winner = race(list, count, &a, options);
       bb_exec_destroy(a.exec);
       free(a.memory);
+      if (a.pages) munmap((void *)(uintptr_t)a.pages, (size_t)PAGES * PAGE);
     }
-    for (int i = 0; i < count; i++) bb_plan_destroy(list[i].plan);
+    for (int i = 0; i < count; i++)
+      for (int k = 0; k < list[i].copies; k++) bb_plan_destroy(list[i].plan[k]);
   }
   if (!status) {
     *kernel = list[winner].candidate.kernel;
