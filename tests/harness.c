@@ -123,7 +123,8 @@ typedef struct job {
   const bb_weights *weights;
   const bb_io *io;
   int threads;
-  float *packed;
+  float *to;
+  const float *packed;
   char *shared, *per_thread[MAX_THREADS];
 } job;
 
@@ -146,21 +147,31 @@ static void run_stage(const job *j, const bb_stage *stage) {
   }
 }
 
-static void pack_and_run(void *context) {
+static void pack(void *context) {
   const job *j = context;
-  if (j->packed) j->kernel->pack(j->task, j->config, j->weights, j->packed);
+  j->kernel->pack(j->task, j->config, j->weights, j->to);
+}
+
+static void run_stages(void *context) {
+  const job *j = context;
   for (int s = 0; s < BB_MAX_STAGES && j->kernel->stage[s].run; s++) run_stage(j, &j->kernel->stage[s]);
 }
 
-int bb_run_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const bb_weights *weights,
-                  const bb_io *io, int threads, bb_flush flush) {
-  job j = {.kernel = kernel, .task = task, .config = config, .weights = weights, .io = io, .threads = threads};
-  const size_t packed = kernel->packed_bytes ? kernel->packed_bytes(task, config) : 0;
+int bb_pack_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const bb_weights *weights,
+                   bb_flush flush, float **packed) {
+  job j = {.kernel = kernel, .task = task, .config = config, .weights = weights};
+  const size_t bytes = kernel->packed_bytes ? kernel->packed_bytes(task, config) : 0;
+  *packed = NULL;
+  if (!bytes) return 0;
+  *packed = j.to = bb_guard_get(bytes, BB_ALIGN, flush);
+  memset(j.to, 0xff, bytes);  // NaN
+  return bb_trap(pack, &j);
+}
+
+int bb_run_packed(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const float *packed, const bb_io *io,
+                  int threads, bb_flush flush) {
+  job j = {.kernel = kernel, .task = task, .config = config, .packed = packed, .io = io, .threads = threads};
   const bb_workspace w = kernel->workspace ? kernel->workspace(task, config, threads) : (bb_workspace){0, 0};
-  if (packed) {
-    j.packed = bb_guard_get(packed, BB_ALIGN, flush);
-    memset(j.packed, 0xff, packed);  // NaN
-  }
   if (w.shared) {
     j.shared = bb_guard_get(w.shared, BB_ALIGN, flush);
     memset(j.shared, 0xa5, w.shared);
@@ -169,10 +180,18 @@ int bb_run_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config 
     j.per_thread[t] = bb_guard_get(w.per_thread, BB_ALIGN, flush);
     memset(j.per_thread[t], 0xa5, w.per_thread);
   }
-  const int signal = bb_trap(pack_and_run, &j);
-  bb_guard_put(j.packed);
+  const int signal = bb_trap(run_stages, &j);
   bb_guard_put(j.shared);
   for (int t = 0; t < threads; t++) bb_guard_put(j.per_thread[t]);
+  return signal;
+}
+
+int bb_run_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const bb_weights *weights,
+                  const bb_io *io, int threads, bb_flush flush) {
+  float *packed;
+  int signal = bb_pack_kernel(kernel, task, config, weights, flush, &packed);
+  if (!signal) signal = bb_run_packed(kernel, task, config, packed, io, threads, flush);
+  bb_guard_put(packed);
   return signal;
 }
 

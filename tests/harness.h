@@ -30,9 +30,18 @@ int bb_trap(void (*fn)(void *context), void *context);
 
 // ---- running a kernel ----------------------------------------------------------------------------------------------
 
-// Packs and runs a kernel on guarded memory in this thread, with tiles shared out as if among `threads` threads: each with
-// its own workspace, in an order that no pool would choose, some tiles stolen. Workspaces start as 0xA5, packed weights as NaN.
-// Returns 0 or the signal.
+// Packs into guarded memory (bb_guard_put), that starts as NaN. Returns 0 or the signal; *packed is NULL if there is nothing to
+// pack.
+int bb_pack_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const bb_weights *weights,
+                   bb_flush flush, float **packed);
+
+// Runs a kernel on guarded memory in this thread, with tiles shared out as if among `threads` threads: each with
+// its own workspace, in an order that no pool would choose, some tiles stolen. Workspaces start as 0xA5. Returns 0 or the
+// signal.
+int bb_run_packed(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const float *packed, const bb_io *io,
+                  int threads, bb_flush flush);
+
+// Both.
 int bb_run_kernel(const bb_kernel *kernel, const bb_task *task, const bb_config *config, const bb_weights *weights,
                   const bb_io *io, int threads, bb_flush flush);
 

@@ -437,15 +437,20 @@ static bb_verify *prepare(const pair *p, const bb_task *task, bb_fill fill, cons
   return v;
 }
 
-static void run(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads,
-                bb_flush flush) {
-  bb_verify_reset(v);
-  const int signal = bb_run_kernel(p->kernel, task, config, &v->weights, &v->io, threads, flush);
+static void survive(const pair *p, const bb_task *task, const bb_config *config, bb_fill fill, int threads, bb_flush flush,
+                    int signal) {
   if (!signal) return;
   char text[128];
   snprintf(text, sizeof text, "died of signal %d (%s) with buffers flush %s", signal, strsignal(signal),
            flush == BB_FLUSH_BEFORE ? "against the page in front" : "against the page behind");
   report(p, task, config, fill, threads, text);
+}
+
+static void run(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads,
+                bb_flush flush) {
+  bb_verify_reset(v);
+  const int signal = bb_run_kernel(p->kernel, task, config, &v->weights, &v->io, threads, flush);
+  survive(p, task, config, fill, threads, flush, signal);
 }
 
 static void check(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads) {
@@ -483,15 +488,23 @@ static void same(const pair *p, const bb_task *task, const bb_config *config, co
 // Normal data, and the same bits for every number of threads.
 static void test_threads(const pair *p, const bb_task *task, const bb_config *config) {
   bb_verify *v = prepare(p, task, BB_FILL_NORMAL, &bb_guard_before);
-  run(p, task, v, config, BB_FILL_NORMAL, 1, BB_FLUSH_BEFORE);
-  float *y = snapshot(&v->y), *y2 = snapshot(&v->y2), *gap = snapshot(&v->gap);
-  check(p, task, v, config, BB_FILL_NORMAL, 1);
-  for (int threads = 2; threads <= 7; threads += 5) {
-    run(p, task, v, config, BB_FILL_NORMAL, threads, BB_FLUSH_BEFORE);
-    same(p, task, config, &v->y, y, threads, "y");
-    same(p, task, config, &v->y2, y2, threads, "y2");
-    same(p, task, config, &v->gap, gap, threads, "gap");
+  float *packed, *y = NULL, *y2 = NULL, *gap = NULL;
+  int signal = bb_pack_kernel(p->kernel, task, config, &v->weights, BB_FLUSH_BEFORE, &packed);
+  survive(p, task, config, BB_FILL_NORMAL, 1, BB_FLUSH_BEFORE, signal);
+  for (int threads = 1; threads <= 7; threads += threads == 1 ? 1 : 5) {
+    bb_verify_reset(v);
+    signal = bb_run_packed(p->kernel, task, config, packed, &v->io, threads, BB_FLUSH_BEFORE);
+    survive(p, task, config, BB_FILL_NORMAL, threads, BB_FLUSH_BEFORE, signal);
+    if (threads == 1) {
+      y = snapshot(&v->y), y2 = snapshot(&v->y2), gap = snapshot(&v->gap);
+      check(p, task, v, config, BB_FILL_NORMAL, 1);
+    } else {
+      same(p, task, config, &v->y, y, threads, "y");
+      same(p, task, config, &v->y2, y2, threads, "y2");
+      same(p, task, config, &v->gap, gap, threads, "gap");
+    }
   }
+  bb_guard_put(packed);
   bb_verify_destroy(v);
 }
 
