@@ -136,7 +136,7 @@ static bb_status contest(const study *s, const bb_task *task, bb_isa isa, const 
       for (int i = 1; i < n && status == BB_OK; i++) {
         double ratio[3];
         status = samples_ratio(&out[i], flops, &out[0], flops, ratio);
-        clear &= ratio[2] < wide * ratio[1] || ratio[2] < 1;
+        clear &= (ratio[2] < wide * ratio[1] || ratio[2] < 1) && out[i].undisturbed >= SAMPLER_UNDISTURBED;
         if (status != BB_OK || !(ratio[0] > v->ratio)) continue;
         v->best = *who[i];
         v->ratio = ratio[0], v->low = ratio[1], v->high = ratio[2];

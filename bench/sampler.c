@@ -263,9 +263,11 @@ bb_status samples_ratio(const samples *a, double flops_a, const samples *b, doub
   const size_t n = a->batches < b->batches ? a->batches : b->batches;
   double *x = malloc((n + 1) * sizeof *x);
   if (!x) return BB_NO_MEMORY;
+  // Quiet pairs, or all if there are too few for an interval of 95 %.
+  enum { LEAST = 6 };
   size_t used = 0;
-  for (int quiet = 1; quiet >= 0 && !used; quiet--)
-    for (size_t i = 0; i < n; i++) {
+  for (int quiet = 1; quiet >= 0 && used < LEAST; quiet--)
+    for (size_t i = used = 0; i < n; i++) {
       const batch *p = &a->batch[i], *q = &b->batch[i];
       if (quiet && (p->disturbed || q->disturbed)) continue;
       x[used++] = ((double)p->calls * flops_a / p->ns) / ((double)q->calls * flops_b / q->ns);

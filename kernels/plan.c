@@ -225,7 +225,7 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
 // that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
 enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 7 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.3, most_seconds = 4;
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.4, most_seconds = 4;
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
 // Ratios below this are noise: the order of preference decides.
@@ -413,7 +413,7 @@ static double time_batch(runner *r, const arena *a, const bb_plan_options *optio
   for (int i = 0; i < r->calls && options->cold; i++) {
     const bb_plan *plan = r->plan[r->next++ % r->copies];
     evict(plan->packed, plan->packed_bytes);
-    bb_pool_run(options->pool, 4 * (size_t)options->threads, forget_pages, (void *)(uintptr_t)a);
+    bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, (void *)(uintptr_t)a);
     const double start = now();
     bb_plan_run(plan, a->exec, options->pool, &a->io);
     seconds += now() - start;
@@ -432,21 +432,18 @@ static void ratios(const runner *r, const runner *to, int rounds, double sorted[
   qsort(sorted, (size_t)rounds, sizeof *sorted, compare_seconds);
 }
 
-static double median(const double *sorted, int n) { return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2; }
+// The lower quartile of the times: what disturbs a call makes it longer, seldom shorter.
+static double typical(const runner *r, int rounds) {
+  double sorted[MAX_ROUNDS];
+  memcpy(sorted, r->seconds, (size_t)rounds * sizeof *sorted);
+  qsort(sorted, (size_t)rounds, sizeof *sorted, compare_seconds);
+  return sorted[(rounds - 1) / 4];
+}
 
-// Of those still in, the one with the least median time.
 static int leader_of(const runner *list, int count, int rounds) {
   int leader = -1;
-  double best = INFINITY;
-  for (int i = 0; i < count; i++) {
-    if (list[i].out) continue;
-    double sorted[MAX_ROUNDS];
-    memcpy(sorted, list[i].seconds, (size_t)rounds * sizeof *sorted);
-    qsort(sorted, (size_t)rounds, sizeof *sorted, compare_seconds);
-    if (leader >= 0 && !(median(sorted, rounds) < best)) continue;
-    leader = i;
-    best = median(sorted, rounds);
-  }
+  for (int i = 0; i < count; i++)
+    if (!list[i].out && (leader < 0 || typical(&list[i], rounds) < typical(&list[leader], rounds))) leader = i;
   return leader;
 }
 
@@ -487,12 +484,9 @@ static int race(runner *list, int count, const arena *a, const bb_plan_options *
     }
     open &= spent < (rounds < LEAST_ROUNDS ? most_seconds : near_seconds);
   }
-  for (int i = 0; i < leader; i++) {
-    double sorted[MAX_ROUNDS];
-    if (list[i].out) continue;
-    ratios(&list[i], &list[leader], rounds, sorted);
-    if (median(sorted, rounds) <= near) return i;
-  }
+  const double limit = near * typical(&list[leader], rounds);
+  for (int i = 0; i < leader; i++)
+    if (!list[i].out && typical(&list[i], rounds) <= limit) return i;
   return leader;
 }
 
