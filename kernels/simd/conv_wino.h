@@ -706,6 +706,80 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
   return n;
 }
 
+// ---- cost ----------------------------------------------------------------------------------------------------------
+
+// Beside the FMAs of a register tile: its call, its sums' way to memory.
+enum { CALL_CYCLES = 40, SUM_CYCLES = 2, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
+
+// Cycles of all products over blocks of `tiles` tiles, `blocks` times.
+static double multiply_cycles(const bb_task *t, const bb_config *config, double tiles, double blocks) {
+  const int count = kgroup_count(t, config);
+  double cycles = 0;
+  for (int i = 0; i < count; i++) {
+    const kgroup k = kgroup_at(t, config, i);
+    const double runs = ceil(tiles / widest(k.nr)), mr = tiles / runs, taps = (double)k.size / (k.nr * VL);
+    const double fma = mr * k.nr / FMA_PER_CYCLE, loads = tap_loads(mr, k.nr) / LOADS_PER_CYCLE;
+    const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
+    cycles +=
+        runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + 0.05 * loads) + sums * (CALL_CYCLES + SUM_CYCLES * mr * k.nr));
+  }
+  return FREQS * blocks * cycles;
+}
+
+// Bytes per cycle of what is read again and again, `bytes` in all: less and less of it stays in L3.
+BB_INLINE double stream_rate(const bb_machine *machine, double bytes) {
+  const double l3 = machine->l3 ? (double)machine->l3 : 8e6;
+  const double from_l3 = machine->l3_bytes_per_cycle > 0 ? machine->l3_bytes_per_cycle : 16;
+  const double from_dram = machine->dram_bytes_per_cycle > 0 ? machine->dram_bytes_per_cycle : 6;
+  return from_dram + (from_l3 - from_dram) * fmax(0, 1 - bytes / (1.5 * l3));
+}
+
+// What remains when a stream runs beside products that hide most of it.
+BB_INLINE double overlapped(double cycles, double stream) { return fmax(cycles, stream) + 0.25 * fmin(cycles, stream); }
+
+// The factors without a derivation are those of Zen 4, by fit to the 3x3 layers of core40, hot and cold.
+static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads, bool is_staged) {
+  const grid g = grid_of(t);
+  const double xb = t->x.map->blocks, yb = t->y.map->blocks, vector = VL * sizeof(float);
+  const double l2 = machine->l2 ? (double)machine->l2 : 512e3, l3 = machine->l3 ? (double)machine->l3 : 8e6;
+  const double per_tile = FREQS * vector;  // V or M of a tile and block
+  const double u = (double)(FREQS * wino_layout(t, config).one * sizeof(float));
+
+  double blocks = 1, inputs = 1, items, products, lost = 0;
+  if (is_staged) {
+    items = (double)staged_multiply_tiles(t, config, threads);
+    products = multiply_cycles(t, config, g.tiles, 1);
+    const double all = g.tiles * (xb + yb) * per_tile;
+    if (all > 2 * l2) lost += 3 * (all - 2 * l2) / stream_rate(machine, all);
+  } else {
+    const fused_items f = fused_items_of(t, config);
+    blocks = f.blocks;
+    items = blocks * f.kchunks;
+    if (blocks < threads) inputs = fmin(f.kchunks, threads / blocks);
+    products = multiply_cycles(t, config, g.tiles / blocks, blocks);
+    // U passes through L2 too; what it displaces of V is read again for each k group.
+    const double all = g.tiles / blocks * (xb + config->k) * per_tile;
+    if (all > 0.6 * l2) lost += 2 * blocks * f.kgroups * (all - 0.6 * l2) / stream_rate(machine, all);
+  }
+  const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
+  const double stream = u / (machine->cold ? dram : again) + (blocks - 1) * u / again;
+  // Activations that do not stay: read, fetched to be written, written.
+  const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
+  if ((pixels + outputs) * vector > l3 / 4) lost += (pixels + 2 * outputs) * vector / (1.25 * dram);
+
+  const double transforms = g.tiles * (xb * inputs * INPUT_CYCLES + yb * OUTPUT_CYCLES);
+  const double share = ceil(items / threads) / items;
+  return (overlapped(products, stream) + transforms + lost) * share + (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
+}
+
+static double fused_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
+  return wino_cycles(t, machine, config, threads, false);
+}
+
+static double staged_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
+  return wino_cycles(t, machine, config, threads, true);
+}
+
 static double wino_executed_flops(const bb_task *t, const bb_config *config) {
   (void)config;
   const bb_conv *c = &t->problem.conv;
@@ -721,28 +795,28 @@ static double wino_error_bound(const bb_task *t, const bb_config *config) {
   return kappa * 0x1p-24 * sqrt(9 * ((c < b ? c : b) + 8) * (1 + c / (8 * b)));
 }
 
-#define WINO_FUSED(isa_level, alg_name, full_name)                                                        \
-  {                                                                                                       \
-    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL, \
-    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = fused_accepts, .configs = fused_configs,         \
-    .packed_bytes = wino_packed_bytes, .pack = fused_pack, .workspace = fused_workspace,                  \
-    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                    \
-      {"fused", fused_tiles, fused_run},                                                                  \
-      {"mean", wino_gap_tiles, wino_gap}                                                                  \
-    }                                                                                                     \
+#define WINO_FUSED(isa_level, alg_name, full_name)                                                                        \
+  {                                                                                                                       \
+    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL,                 \
+    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = fused_accepts, .configs = fused_configs, .cycles = fused_cycles, \
+    .packed_bytes = wino_packed_bytes, .pack = fused_pack, .workspace = fused_workspace,                                  \
+    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                                    \
+      {"fused", fused_tiles, fused_run},                                                                                  \
+      {"mean", wino_gap_tiles, wino_gap}                                                                                  \
+    }                                                                                                                     \
   }
 
-#define WINO_STAGED(isa_level, alg_name, full_name)                                                       \
-  {                                                                                                       \
-    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL, \
-    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = staged_accepts, .configs = staged_configs,       \
-    .packed_bytes = wino_packed_bytes, .pack = staged_pack, .workspace = staged_workspace,                \
-    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                    \
-      {"input", staged_input_tiles, staged_input},                                                        \
-      {"multiply", staged_multiply_tiles, staged_multiply},                                               \
-      {"output", staged_output_tiles, staged_output},                                                     \
-      {"mean", wino_gap_tiles, wino_gap}                                                                  \
-    }                                                                                                     \
+#define WINO_STAGED(isa_level, alg_name, full_name)                                                                          \
+  {                                                                                                                          \
+    .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL,                    \
+    .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = staged_accepts, .configs = staged_configs, .cycles = staged_cycles, \
+    .packed_bytes = wino_packed_bytes, .pack = staged_pack, .workspace = staged_workspace,                                   \
+    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                                       \
+      {"input", staged_input_tiles, staged_input},                                                                           \
+      {"multiply", staged_multiply_tiles, staged_multiply},                                                                  \
+      {"output", staged_output_tiles, staged_output},                                                                        \
+      {"mean", wino_gap_tiles, wino_gap}                                                                                     \
+    }                                                                                                                        \
   }
 
 #endif
