@@ -18,8 +18,9 @@
 // not once per tile: neighbouring tiles share alpha - m columns. Columns and rows outside the image are zero after the
 // prologue, and need no memory.
 //
-// Sums run over at most SUM_CHANNELS channels in registers before they are added to M. With 128 the rounding error of F(4,3)
-// stays below 1e-6 behind a ReLU (kernels/README.md; 64 would cost 2 % more time), F(6,3) needs 64 for its 4e-6.
+// Sums run over at most SUM_CHANNELS channels in registers before they are added to M: 96 keep the rounding error of F(4,3)
+// below 1e-6 for any number of channels (128: 1.3e-6; kernels/README.md), 64 that of F(6,3) below 4e-6. Two sums in registers
+// instead need tiles half as wide: 10 to 20 % slower.
 //
 // Not-finite input: every output of a tile takes part in sums with all of its inputs, so an Inf or NaN makes outputs of the
 // whole tile NaN or Inf, no others.
@@ -41,7 +42,9 @@ enum {
   SEGMENT_COLS = 32,  // half of an L1 of 32 KB for the vertical transforms, with AVX-512
   SEGMENT = SEGMENT_COLS / WINO_M,
   WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
-  SUM_CHANNELS = WINO_M == 6 ? 64 : 128
+  SUM_CHANNELS = WINO_M == 2   ? 128
+                 : WINO_M == 4 ? 96
+                               : 64
 };
 
 static const bb_wino *const matrices = WINO_M == 2 ? &bb_wino23 : WINO_M == 4 ? &bb_wino43 : &bb_wino63;
