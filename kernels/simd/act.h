@@ -182,4 +182,6 @@ static act_loop_fn *const act_loop[BB_ACT_COUNT] __attribute__((unused)) = {
     [BB_ACT_HARD_SWISH] = sweep_hard_swish,
 };
 
+BB_INLINE void act_sweep(bb_act act, float *y, size_t vectors, float alpha, vf keep) { act_loop[act](y, vectors, alpha, keep); }
+
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What follows the sums of a convolution. Include the ISA's vec.h first.
+// What follows the sums of a convolution. Include the ISA's vec.h first. Portable C brings an act_sweep of its own.
 //
 // Where epilogue_is_clamp() holds the kernel clamps its accumulators to [clamp_low, clamp_high] and is done. Otherwise it
 // stores raw sums (bias and a residual that comes before the activation already in them) of a row segment, which stay in L1,
@@ -13,7 +13,9 @@
 #include <math.h>
 
 #include "../kernel.h"
+#ifndef BB_OWN_ACT_SWEEP
 #include "act.h"
+#endif
 
 // Identity, ReLU and ReLU6 with nothing behind them: two instructions on an accumulator.
 BB_INLINE bool epilogue_is_clamp(const bb_epilogue *e) {
@@ -33,7 +35,7 @@ static inline __attribute__((unused)) void epilogue_row(const bb_args *a, float 
   const bb_task *t = a->task;
   const bb_epilogue *e = &t->epilogue;
   const vf keep = vlanes_used(t->y.map->lane + k * VL);
-  act_loop[e->act](sum, (size_t)pixels, e->alpha, keep);
+  act_sweep(e->act, sum, (size_t)pixels, e->alpha, keep);
 
   float *y = a->io.y + n * t->y.n_stride + k * t->y.c_stride + p * t->y.h_stride + q * VL;
   const bool after = e->residual == BB_RESIDUAL_AFTER_ACT;

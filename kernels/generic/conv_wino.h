@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Winograd in portable C: the body of the vector ISAs with vectors of one lane, NCHW. Compilers vectorise the products over the
+// channels of y.
+
+#ifndef BB_GENERIC_CONV_WINO_H
+#define BB_GENERIC_CONV_WINO_H
+
+#include "vec.h"
+
+enum { NR_MAX = 8, MR_MAX = 4 };
+static const int nr_order[] = {8};
+
+// Of plain C on a core with four lanes.
+enum { FMA_PER_CYCLE = 4, LOADS_PER_CYCLE = 8 };
+enum { INPUT_CYCLES = WINO_M == 2 ? 46 : WINO_M == 4 ? 128 : 282, OUTPUT_CYCLES = WINO_M == 2 ? 27 : WINO_M == 4 ? 123 : 330 };
+
+// clang-format off
+#define TILES(t) \
+  t(1, 1) t(2, 1) t(3, 1) t(4, 1) t(1, 2) t(2, 2) t(3, 2) t(4, 2) t(1, 3) t(2, 3) t(3, 3) t(4, 3) t(1, 4) t(2, 4) t(3, 4) t(4, 4) \
+  t(1, 5) t(2, 5) t(3, 5) t(4, 5) t(1, 6) t(2, 6) t(3, 6) t(4, 6) t(1, 7) t(2, 7) t(3, 7) t(4, 7) t(1, 8) t(2, 8) t(3, 8) t(4, 8)
+// clang-format on
+
+#include "../simd/conv_taps.h"
+#include "../simd/conv_wino.h"
+
+#endif
