@@ -4,6 +4,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -80,20 +81,25 @@ static void error_text(const row *w, char text[24]) {
     snprintf(text, 24, "%.1e", w->err_l2);
 }
 
+__attribute__((format(printf, 3, 4))) static void note(char *text, size_t size, const char *form, ...) {
+  const size_t n = strlen(text);
+  if (n + 3 >= size) return;
+  if (n) strcat(text, ", ");
+  va_list list;
+  va_start(list, form);
+  vsnprintf(text + strlen(text), size - strlen(text), form, list);
+  va_end(list);
+}
+
 // What a reader must know beyond the numbers.
 static void notes(const row *w, char *text, size_t size) {
   text[0] = 0;
-  size_t n = 0;
-  if (w->count > 1) n += (size_t)snprintf(text + n, size - n, "x%d ", w->count);
-  if (*w->peer && n < size)
-    n += (size_t)snprintf(text + n, size - n, "%.3fx %s [%.3f, %.3f] ", w->peer_ratio, w->peer, w->peer_ratio_low,
-                          w->peer_ratio_high);
-  if (isfinite(w->speedup) && n < size) n += (size_t)snprintf(text + n, size - n, "%.2fx direct ", w->speedup);
-  if (w->flops_executed < w->flops_valid && n < size)
-    n += (size_t)snprintf(text + n, size - n, "executes %.1f %% of peak ", w->pct_executed);
-  if (w->disturbed && n < size) snprintf(text + n, size - n, "disturbed: %s", w->disturbed_by);
-  n = strlen(text);
-  while (n && text[n - 1] == ' ') text[--n] = 0;
+  if (w->count > 1) note(text, size, "x%d", w->count);
+  if (*w->peer) note(text, size, "%.3fx %s [%.3f, %.3f]", w->peer_ratio, w->peer, w->peer_ratio_low, w->peer_ratio_high);
+  if (isfinite(w->speedup)) note(text, size, "%.2fx direct", w->speedup);
+  if (isfinite(w->flops_executed) && w->flops_executed != w->flops_valid)
+    note(text, size, "executes %.1f %% of peak", w->pct_executed);
+  if (w->disturbed) note(text, size, "disturbed: %s", w->disturbed_by);
 }
 
 // Each stage with its share, and the rate of the one that only multiplies.
@@ -120,11 +126,11 @@ static void put_text(report *r, FILE *f, const row *w) {
     fprintf(f, "%-*s %s: %s\n", width, w->name, w->state == ROW_FAILED ? "FAILED" : "skipped", w->message);
     return;
   }
-  char time[24], error[24], note[400];
+  char time[24], error[24], beyond[400];
   report_time(w->time_p50, time);
   error_text(w, error);
-  notes(w, note, sizeof note);
-  fprintf(f, "%-*s %12s %9.2f %7.1f %9s %5c  %s\n", width, w->name, time, row_gflops(w), w->pct_peak, error, w->grade, note);
+  notes(w, beyond, sizeof beyond);
+  fprintf(f, "%-*s %12s %9.2f %7.1f %9s %5c  %s\n", width, w->name, time, row_gflops(w), w->pct_peak, error, w->grade, beyond);
   put_phases(f, width, w);
   if (w->table) fputs(w->table, f);
 }
@@ -138,11 +144,11 @@ static void put_md(report *r, FILE *f, const row *w) {
     fprintf(f, "| %s | | | | | | %s: %s |\n", w->name, w->state == ROW_FAILED ? "FAILED" : "skipped", w->message);
     return;
   }
-  char time[24], error[24], note[400];
+  char time[24], error[24], beyond[400];
   report_time(w->time_p50, time);
   error_text(w, error);
-  notes(w, note, sizeof note);
-  fprintf(f, "| %s | %s | %.2f | %.1f | %s | %c | %s |\n", w->name, time, row_gflops(w), w->pct_peak, error, w->grade, note);
+  notes(w, beyond, sizeof beyond);
+  fprintf(f, "| %s | %s | %.2f | %.1f | %s | %c | %s |\n", w->name, time, row_gflops(w), w->pct_peak, error, w->grade, beyond);
 }
 
 // RFC 4180: quotes around what contains a comma, a quote or a line end.

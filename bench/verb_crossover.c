@@ -100,7 +100,7 @@ static void print_cell(const crossover *x, const result *setting, int channels, 
   const result *next, *best = winner(x, &cell, accuracy, &next);
   char ahead[16] = "";
   if (!best) {
-    fprintf(f, " | %-31s", "-");
+    fprintf(f, " | %-30s", "-");
     return;
   }
   if (next) snprintf(ahead, sizeof ahead, "+%.0f%%", 100 * (gain(best, next) - 1));
@@ -127,7 +127,11 @@ static void print_maps(void *context, FILE *f) {
           "error\n%8s",
           bb_accuracy_name(accuracy), bb_isa_name(s->isa), s->threads, s->threads == 1 ? "" : "s", s->task.problem.conv.N,
           s->cold ? "cold" : "hot", "channels");
-      for (int h = 0; h < x->o->sizes.count; h++) fprintf(f, " | %dx%-27d", x->o->sizes.at[h], x->o->sizes.at[h]);
+      for (int h = 0; h < x->o->sizes.count; h++) {
+        char text[32];
+        snprintf(text, sizeof text, "%dx%d", x->o->sizes.at[h], x->o->sizes.at[h]);
+        fprintf(f, " | %-30s", text);
+      }
       fputc('\n', f);
       for (int c = 0; c < x->o->channels.count; c++) {
         fprintf(f, "%8d", x->o->channels.at[c]);
