@@ -78,7 +78,7 @@ typedef struct bb_ref_result {
   bool ok;
   const char *criterion;          // what was violated first: "exact", "componentwise", "l2", "max", "gap",
                                   // "memory"; or "" if ok
-  double err_l2;                  // ||y - ref||_2 / ||ref||_2
+  double err_l2;                  // ||y - ref||_2 / ||ref||_2; from samples: estimates for the whole tensor
   double err_max_rms;             // max |y - ref| / rms(ref)
   double bound;                   // of err_l2, what is fused considered; 0 if exact
   size_t wrong;                   // outputs that violate "exact" or "componentwise"

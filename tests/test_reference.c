@@ -600,6 +600,48 @@ static void samples_reach_everything(void **state) {
   assert_int_equal(bb_ref_samples(12, 1, 1, 1, 3, 4, few), 12);  // no more than there are
 }
 
+// Errors that only the border has do not count more because half of the samples stand there.
+static void samples_estimate_the_whole(void **state) {
+  (void)state;
+  const bb_problem problem = {.op = BB_OP_CONV,
+                              .conv = {.G = 1,
+                                       .N = 1,
+                                       .C = 4,
+                                       .H = 60,
+                                       .W = 60,
+                                       .K = 16,
+                                       .P = 60,
+                                       .Q = 60,
+                                       .R = 3,
+                                       .S = 3,
+                                       .stride_h = 1,
+                                       .stride_w = 1,
+                                       .pad_t = 1,
+                                       .pad_b = 1,
+                                       .pad_l = 1,
+                                       .pad_r = 1,
+                                       .dil_h = 1,
+                                       .dil_w = 1}};
+  bb_ref_result whole, sampled;
+  bb_ref_data *d, *some;
+  assert_int_equal(bb_ref_data_create(&problem, NULL, NULL, &(bb_ref_options){.fill = BB_FILL_NORMAL}, &d), BB_OK);
+  assert_int_equal(bb_ref_data_create(&problem, NULL, NULL, &(bb_ref_options){.fill = BB_FILL_NORMAL, .samples = 4000}, &some),
+                   BB_OK);
+  float *y = malloc(d->count * sizeof *y);
+  assert_non_null(y);
+  for (size_t i = 0; i < d->count; i++) {
+    const size_t p = i / 60 % 60, q = i % 60;
+    y[i] = (float)d->y[i] * (p == 0 || q == 0 || p == 59 || q == 59 ? 1.01f : 1.001f);
+  }
+  bb_ref_compare(d, NULL, y, 0, &whole);
+  bb_ref_compare(some, NULL, y, 0, &sampled);
+  assert_true(fabs(sampled.err_l2 / whole.err_l2 - 1) < 0.1);
+  assert_true(fabs(sampled.err_max_rms / whole.err_max_rms - 1) < 0.5);
+  free(y);
+  bb_ref_data_destroy(some);
+  bb_ref_data_destroy(d);
+}
+
 // A seed that someone pasted must mean the same data for ever.
 static void random_numbers_never_change(void **state) {
   (void)state;
@@ -646,6 +688,7 @@ int main(void) {
       cmocka_unit_test(honest_winograd_passes),
       cmocka_unit_test(wrong_winograd_is_told),
       cmocka_unit_test(samples_reach_everything),
+      cmocka_unit_test(samples_estimate_the_whole),
       cmocka_unit_test(random_numbers_never_change),
       cmocka_unit_test(tails_hold_every_value),
   };
