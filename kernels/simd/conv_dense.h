@@ -68,9 +68,10 @@ typedef struct panel {
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
   ptrdiff_t y_block, x2_block;
   float low, high;
-  // Each tile fetches its share of the next panel, [fetch0, fetch1) floats of every tap's weights, `ahead` floats further on.
+  // Each tile fetches its share of the next panel, which is `ahead` floats further on: of every tap's weights, of which there
+  // are `end` floats, those from `fetched` on.
   ptrdiff_t ahead;
-  int fetch0, fetch1;
+  int fetched, share, end;
 } panel;
 
 // Which taps the pixels of a tile meet, and where they lie if not side by side.
@@ -81,8 +82,8 @@ typedef struct reach {
   ptrdiff_t x[MR_MAX], y[MR_MAX], x2[MR_MAX];  // from pixel 0
 } reach;
 
-BB_INLINE void fetch(const panel *p, const float *w) {
-  for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(w + p->ahead + i, 0, 2);
+BB_INLINE void fetch(const float *w, int from, int to) {
+  for (int i = from; i < to; i += LINE) __builtin_prefetch(w + i, 0, 2);
 }
 
 // The pixels that the next row of taps begins with: a core does not look far enough ahead to hide L3, and only just L2.
@@ -91,12 +92,12 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
   for (int m = 0; m < mr; m++) __builtin_prefetch(x + at[m], 0, 3);
 }
 
-// x: pixel 0 at tap 0 of block 0; x2: residual or NULL.
-typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, const reach *to);
+// x: pixel 0 at tap 0 of block 0; x2: residual or NULL; count: tiles side by side, 1 where pixels are not.
+typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
 // stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere.
 BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p, const float *x, float *y, const float *x2,
-                    const reach *to) {
+                    const reach *to, int fetch0) {
   vf acc[MR_MAX][NR_MAX];
   ptrdiff_t at[MR_MAX];
   BB_UNROLL
@@ -125,13 +126,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
   }
 
   const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
-  const int r0 = to->r0, r1 = to->r1;
+  const int r0 = to->r0, r1 = to->r1, fetch1 = bb_min(p->end, fetch0 + p->share);
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
-      fetch(p, w);
+      fetch(w + p->ahead, fetch0, fetch1);
       taps(mr, nr, acc, x, at, w, lanes);
       w += tap;
       continue;
@@ -143,13 +144,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
       if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, at);
       if (!to->clipped) {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-          fetch(p, wr);
+          fetch(wr + p->ahead, fetch0, fetch1);
           taps(mr, nr, acc, xs, at, wr, lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
-          fetch(p, wr);
+          fetch(wr + p->ahead, fetch0, fetch1);
           if (mask) taps_masked(mr, nr, acc, xs, at, wr, lanes, mask);
         }
       }
@@ -182,9 +183,15 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
 
 // One function per tile and stride 0, 1, 2.
 #define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
-#define TILE(mr, nr, stride)                                                                                          \
-  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, const reach *to) { \
-    tile(mr, nr, stride, p, x, y, x2, to);                                                                            \
+#define TILE(mr, nr, stride)                                                                                        \
+  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, const reach *to, \
+                                        int count) {                                                                \
+    int fetched = p->fetched;                                                                                       \
+    do {                                                                                                            \
+      tile(mr, nr, stride, p, x, y, x2, to, fetched);                                                               \
+      x += mr * stride * VL, y += mr * VL, fetched += p->share;                                                     \
+      if (x2) x2 += mr * VL;                                                                                        \
+    } while (stride && --count > 0);                                                                                \
   }
 TILES(TILE)
 #undef TILE
@@ -344,7 +351,6 @@ typedef struct walk {
   panel panel;
   tile_fn *const *tiles;  // of this nr: [pixels][stride]
   int stride, widest;
-  int lines, share;  // of the next panel: all to fetch, and each tile's
   // Pixel (0, 0) of the first block.
   const float *x, *x2;
   float *y;
@@ -403,10 +409,11 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
   const int tiles = bb_ceil_div(pixels, s->widest), few = pixels / tiles, wide = pixels % tiles;
   panel *const pn = &s->panel;
   reach to;
-  int row = -1;
-  for (int j = 0; j < tiles; j++) {
+  int row = -1, count;
+  for (int j = 0; j < tiles; j += count) {
     const int mr = few + (j < wide);
     int stride = s->stride;
+    count = 1;
     if (q + mr <= g->cols) {
       if (row != p) {
         const tap_rows r = tap_rows_of(s->c, g, p);
@@ -414,23 +421,28 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
         row = p;
       }
       place_in_row(s, q, mr, &to);
+      // Those of the same size to the right that all taps meet need not be looked at one by one.
+      const int same = (j < wide ? wide : tiles) - j, end = bb_min(g->cols, s->columns->inner1);
+      while (stride && !to.clipped && count < same && q + (count + 1) * mr <= end) count++;
     } else {
       place_across(s, p, q, mr, &to);
       stride = 0;
       row = -1;
     }
-    pn->fetch0 = pn->fetch1;
-    pn->fetch1 = bb_min(s->lines, pn->fetch1 + s->share);
     s->tiles[3 * mr + stride](pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
-                              s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to);
-    for (q += mr; q >= g->cols; q -= g->cols) p++;
+                              s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
+    pn->fetched += count * pn->share;
+    for (q += count * mr; q >= g->cols; q -= g->cols) p++;
   }
 }
 
-// Do tiles that go on in the next row cover `rows` rows with a tenth less of them?
+// Is it worth it to go on in the next row over `rows` rows: where row by row tiles are so narrow that weights come in faster
+// than L2 gives them beside all else, and a tenth of the tiles goes.
+enum { STREAM_BYTES = 8 };  // per cycle
 BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int widest) {
+  const int tiles = bb_ceil_div(g->cols, widest), block = VL * (int)sizeof(float) * FMA_PER_CYCLE;
   return !g->fc && !g->flat && t->problem.conv.R <= MAX_S && !epilogue_needs_scratch(&t->epilogue) && parts_of_row(g) == 1 &&
-         10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * bb_ceil_div(g->cols, widest);
+         block * tiles > STREAM_BYTES * g->cols && 10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * tiles;
 }
 
 // Where rows are short several make a strip; scratch for sums holds one segment only.
@@ -485,16 +497,16 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
                       .x_tap_col = g.x_tap_col,
                       .x_col = g.x_col,
                       .y_block = g.y_block,
-                      .x2_block = g.x2_block},
+                      .x2_block = g.x2_block,
+                      .end = nr * VL * VL},
             .tiles = &tile_of[nr][0][0],
             .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
             .widest = widest(nr),
-            .lines = nr * VL * VL,
             .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
         };
         const int tiles =
             across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest) : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
-        s.share = bb_ceil_div(s.lines / LINE, tiles) * LINE;
+        s.panel.share = bb_ceil_div(s.panel.end / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
           const bool last = cb == cblocks - 1;
@@ -505,7 +517,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
           p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
           p->ahead = (ptrdiff_t)(taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL);
-          p->fetch1 = 0;
+          p->fetched = 0;
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
           if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
