@@ -226,7 +226,7 @@ class Lists(Cli):
         self.assertEqual(sum("quick12" in c["suites"] for c in cases), 12)
         names = [p["name"] for p in json.loads(self.ok("list", "parameters", "--model", "resnet50", "--format", "json"))]
         self.assertIn("layer1.0.conv2.weight", names)
-        self.assertEqual(len(self.ok("list", "kernels", "--filter", "^conv_.*generic").splitlines()), 1)
+        self.assertEqual(len(self.ok("list", "kernels", "--filter", "^conv_direct.*generic").splitlines()), 1)
 
 
 class Machine(Cli):
