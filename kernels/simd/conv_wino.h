@@ -405,7 +405,7 @@ BB_INLINE void output_tile(const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M
   for (int j = 0; j < ALPHA; j++) {
     vf v[ALPHA], r[WINO_M];
     BB_UNROLL
-    for (int i = 0; i < ALPHA; i++) v[i] = vload(m + (i * ALPHA + j) * m_freq);
+    for (int i = 0; i < ALPHA; i++) v[i] = vheld(vload(m + (i * ALPHA + j) * m_freq));
     wino_output(WINO_M, v, r);
     BB_UNROLL
     for (int i = 0; i < WINO_M; i++) half[i][j] = r[i];
