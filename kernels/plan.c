@@ -225,7 +225,7 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
 // that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
 enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 7 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.4, most_seconds = 4;
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.25, most_seconds = 4;
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
 // Ratios below this are noise: the order of preference decides.

@@ -253,7 +253,8 @@ class Conv(Cli):
         self.assertLessEqual(row["err_l2"], row["err_bound"])
         self.assertIn(row["grade"], "ABC")
         self.assertLessEqual(row["time_min_ns"], row["time_p50_ns"])
-        self.assertLess(row["pct_peak"], 103)
+        if row["grade"] != "C":
+            self.assertLess(row["pct_executed"], 103)
 
     def test_product_of_lists(self):
         rows = self.rows("conv", SMALL, "--threads", "1,2", "--mb", "1,2", "--cache", "hot,cold", *QUICK)
@@ -386,7 +387,7 @@ class Verify(Cli):
 
     def test_explain(self):
         self.assertIn("<- chosen", self.ok("explain", SMALL, "--isa", "generic", *QUICK))
-        result = json.loads(self.ok("explain", SMALL, "--format", "json", *QUICK))
+        result = json.loads(self.ok("explain", SMALL, "--format", "json", "--impl", "_(direct|wino.3)_", *QUICK))
         chosen, = [k for k in result["kernels"] if k["chosen"]]
         self.assertEqual(chosen["kernel"], result["chosen"])
         self.assertGreaterEqual(result["behind_hot"], 1)
@@ -441,7 +442,7 @@ class Crossover(Cli):
             self.assertEqual({l[3] for l in lessons}, {"strict", "default", "fast"})
             for cache in ["hot", "cold"]:
                 result = json.loads(self.ok("explain", "mb1ic40ih6oc40kh3ph1", "+bias+relu", "--wisdom", file, "--cache", cache,
-                                            "--format", "json", *QUICK))
+                                            "--impl", "_direct_", "--format", "json", *QUICK))
                 self.assertIn("nothing fused", result["why"])
                 best = [l[-2] for l in lessons if l[3] == "default" and l[6] == cache and "ic40" in l[8]]
                 self.assertEqual([result["chosen"]], best)
@@ -480,11 +481,11 @@ class Wisdom(Cli):
             after = self.lessons(file)
             self.assertEqual(after[:2], before)  # what was known is not measured again
             self.assertEqual([l[3] for l in after], ["default"] * 2 + ["strict"])
-            self.assertIn("measured", self.ok("explain", self.PROBLEM, "--plan", "measure", "--wisdom", file, *QUICK))
+            self.assertIn(f"{file} says", self.ok("explain", self.PROBLEM, "--wisdom", file, "--impl", "_direct_", *QUICK))
             npy(f"{d}/x.npy", (1, 3, 32, 32))
-            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--plan", "measure", "--wisdom", f"{d}/run")
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--plan", "measure", "--wisdom", f"{d}/run", "--alg", "direct")
             self.assertGreater(len(self.lessons(f"{d}/run")), 5)
-            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--wisdom", f"{d}/run")
+            self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--wisdom", f"{d}/run", "--alg", "direct")
 
     def test_model(self):
         with tempfile.TemporaryDirectory() as d:
