@@ -25,13 +25,15 @@ int main(void) {
   for (size_t i = 0; i < sizeof w / sizeof *w; i++) w[i] = 2;
   for (int k = 0; k < 32; k++) b[k] = (float)k;
 
+  // Direct algorithms only: exact on these numbers. The default admits Winograd's F(4,3), which is faster and rounds.
+  const bb_plan_options options = {.isa = bb_isa_best(), .accuracy = BB_ACCURACY_STRICT};
   // Both tensors in the layout that this CPU's kernels like best; plain NCHW works everywhere.
   const int blocks[] = {bb_isa_block(bb_isa_best()), 1};
   bb_plan *plan = NULL;
   for (int i = 0; i < 2 && !plan; i++) {
     status = bb_task_views(&task, blocks[i], blocks[i]);
     if (status) return fail("views", status, &error);
-    status = bb_plan_create(&task, &(bb_weights){.w = w, .b = b}, NULL, &plan, &error);
+    status = bb_plan_create(&task, &(bb_weights){.w = w, .b = b}, &options, &plan, &error);
     if (status && status != BB_UNSUPPORTED) return fail("plan", status, &error);
   }
   if (!plan) return fail("plan", status, &error);
