@@ -135,7 +135,7 @@ static kgroup kgroup_at(const bb_task *t, const bb_config *config, int i) {
 }
 
 // In this order, each aligned to BB_ALIGN:
-//   kgroup  one per k group
+//   wino_packed, then one kgroup per k group
 //   lanes   one byte per block of x: lanes_used
 //   bias    one float per lane of y
 //   scale, shift of the prologue, one float per lane of x
@@ -144,13 +144,15 @@ static kgroup kgroup_at(const bb_task *t, const bb_config *config, int i) {
 // Offsets in floats.
 typedef struct wino_packed {
   size_t lanes, u, one;  // one: floats of one frequency
+  size_t count;          // of k groups
   packed vectors;        // bias, scale, shift, floats
 } wino_packed;
 
 BB_INLINE wino_packed wino_layout(const bb_task *t, const bb_config *config) {
   const int count = kgroup_count(t, config);
   const size_t vector = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), LINE) : 0;
-  wino_packed p = {.lanes = bb_align_up((size_t)count * sizeof(kgroup), BB_ALIGN) / sizeof(float)};
+  const size_t head = sizeof(wino_packed) + (size_t)count * sizeof(kgroup);
+  wino_packed p = {.lanes = bb_align_up(head, BB_ALIGN) / sizeof(float), .count = (size_t)count};
   for (int i = 0; i < count; i++) p.one += kgroup_at(t, config, i).size;
   p.vectors.bias = p.lanes + bb_align_up((size_t)t->x.map->blocks, BB_ALIGN) / sizeof(float);
   p.vectors.scale = p.vectors.bias + bb_align_up((size_t)bb_map_lanes(t->y.map), LINE);
@@ -159,6 +161,9 @@ BB_INLINE wino_packed wino_layout(const bb_task *t, const bb_config *config) {
   p.vectors.floats = p.u + FREQS * p.one;
   return p;
 }
+
+BB_INLINE const wino_packed *wino_head(const float *data) { return (const wino_packed *)(const void *)data; }
+BB_INLINE const kgroup *wino_table(const float *data) { return (const kgroup *)(wino_head(data) + 1); }
 
 // Weights of a frequency and k group.
 BB_INLINE size_t u_offset(const kgroup *g, size_t one, bool staged, int f) {
@@ -196,7 +201,8 @@ static void wino_pack(const bb_task *t, const bb_config *config, const bb_weight
     pack_vector(mx, weights->scale, out + p.vectors.scale);
     pack_vector(mx, weights->shift, out + p.vectors.shift);
   }
-  kgroup *table = (kgroup *)(void *)out;
+  memcpy(out, &p, sizeof p);
+  kgroup *table = (kgroup *)((wino_packed *)(void *)out + 1);
   const int cg = c->C / c->G, kg = c->K / c->G, count = kgroup_count(t, config);
   size_t before = 0;
   for (int i = 0; i < count; i++) {
@@ -522,8 +528,8 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
   const bb_task *t = a->task;
   const grid g = grid_of(t);
   const fused_items all = fused_items_of(t, a->config);
-  const wino_packed pk = wino_layout(t, a->config);
-  const kgroup *table = (const kgroup *)(const void *)a->packed;
+  const wino_packed pk = *wino_head(a->packed);
+  const kgroup *table = wino_table(a->packed);
   const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
   float *v = (float *)(void *)a->per_thread, *m = v + fused_v_floats(t, all.tiles);
   float *sums = sums_bytes(t) ? m + FREQS * frequency_stride(NR_MAX, all.tiles) : NULL;
@@ -597,7 +603,7 @@ static size_t staged_input_tiles(const bb_task *t, const bb_config *config, int 
 
 static void staged_input(const bb_args *a, size_t first, size_t last) {
   const staged w = staged_of(a->task);
-  const wino_packed pk = wino_layout(a->task, a->config);
+  const wino_packed pk = *wino_head(a->packed);
   for (size_t item = first; item < last; item++) {
     const int i = (int)(item % (size_t)w.g.segments), b = (int)(item / (size_t)w.g.segments);
     const segment s = segment_at(&w.g, i);
@@ -613,10 +619,10 @@ static size_t staged_multiply_tiles(const bb_task *t, const bb_config *config, i
 
 static void staged_multiply(const bb_args *a, size_t first, size_t last) {
   const staged w = staged_of(a->task);
-  const wino_packed pk = wino_layout(a->task, a->config);
-  const kgroup *table = (const kgroup *)(const void *)a->packed;
+  const wino_packed pk = *wino_head(a->packed);
+  const kgroup *table = wino_table(a->packed);
   const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
-  const size_t count = (size_t)kgroup_count(a->task, a->config);
+  const size_t count = pk.count;
   for (size_t item = first; item < last; item++) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
@@ -632,7 +638,7 @@ static size_t staged_output_tiles(const bb_task *t, const bb_config *config, int
 
 static void staged_output(const bb_args *a, size_t first, size_t last) {
   const staged w = staged_of(a->task);
-  const wino_packed pk = wino_layout(a->task, a->config);
+  const wino_packed pk = *wino_head(a->packed);
   float *sums = sums_bytes(a->task) ? (float *)(void *)a->per_thread : NULL;
   for (size_t item = first; item < last; item++) {
     const int i = (int)(item % (size_t)w.g.segments), k = (int)(item / (size_t)w.g.segments);
