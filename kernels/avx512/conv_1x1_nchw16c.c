@@ -28,6 +28,14 @@ enum { PANEL_BYTES = 160 * 1024, PANEL_C = 512 };
   STRIDES(t, 6, 4)
 // clang-format on
 
+// On Zen 4, whose FMA unit is 256 bits wide, these take 21 cycles for 28, 22.5 for 27, 21 for 24.
+// clang-format off
+#define LOW_TILES(t) \
+  t(1, 2) t(2, 2) t(3, 2) t(4, 2) t(5, 2) t(6, 2) t(7, 2) t(8, 2) t(9, 2) t(10, 2) t(11, 2) t(12, 2) t(13, 2) t(14, 2) \
+  t(1, 3) t(2, 3) t(3, 3) t(4, 3) t(5, 3) t(6, 3) t(7, 3) t(8, 3) t(9, 3) \
+  t(1, 4) t(2, 4) t(3, 4) t(4, 4) t(5, 4) t(6, 4)
+// clang-format on
+
 #include "../simd/conv_taps.h"
 #include "../simd/conv_1x1.h"
 

@@ -17,7 +17,8 @@
 // After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
 //
 // The file of an ISA defines before: NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; the form's header
-// (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of().
+// (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of(). It may list LOW_TILES of a 1x1 convolution of stride 1, for
+// k groups whose last block holds no more channels than half a vector.
 
 #ifndef BB_CONV_DENSE_H
 #define BB_CONV_DENSE_H
@@ -96,10 +97,11 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
 typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
 // stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere.
-BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p, const float *x, float *y, const float *x2,
-                    const reach *to, int fetch0) {
+BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low, const panel *p, const float *x, float *y,
+                    const float *x2, const reach *to, int fetch0) {
   vf acc[MR_MAX][NR_MAX];
   ptrdiff_t at[MR_MAX];
+  (void)low;  // without LOW_TILES
   BB_UNROLL
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
   const ptrdiff_t y_block = p->y_block, x2_block = p->x2_block;
@@ -133,7 +135,12 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
       fetch(w + p->ahead, fetch0, fetch1);
-      taps(mr, nr, acc, x, at, w, lanes);
+#ifdef LOW_TILES
+      if (low)
+        taps_low(mr, nr, acc, x, at, w, lanes);
+      else
+#endif
+        taps(mr, nr, acc, x, at, w, lanes);
       w += tap;
       continue;
     }
@@ -158,12 +165,16 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
     w += (ptrdiff_t)p->R * p->S * tap;
   }
 
+#ifdef LOW_TILES
+  BB_UNROLL
+  for (int m = 0; low && m < mr; m++) acc[m][nr - 1] = vlow(acc[m][nr - 1]);
+#endif
   if (p->low > -INFINITY) {
-    const vf low = vset1(p->low);
+    const vf low_limit = vset1(p->low);
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vmax(low, acc[m][j]);
+      for (int m = 0; m < mr; m++) acc[m][j] = vmax(low_limit, acc[m][j]);
     }
   }
   if (p->high < INFINITY) {
@@ -183,23 +194,39 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const panel *p
 
 // One function per tile and stride 0, 1, 2.
 #define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
-#define TILE(mr, nr, stride)                                                                                        \
-  static void TILE_NAME(mr, nr, stride)(const panel *p, const float *x, float *y, const float *x2, const reach *to, \
-                                        int count) {                                                                \
-    int fetched = p->fetched;                                                                                       \
-    do {                                                                                                            \
-      tile(mr, nr, stride, p, x, y, x2, to, fetched);                                                               \
-      x += mr * stride * VL, y += mr * VL, fetched += p->share;                                                     \
-      if (x2) x2 += mr * VL;                                                                                        \
-    } while (stride && --count > 0);                                                                                \
+#define TILE(mr, nr, stride)      TILE_FN(TILE_NAME(mr, nr, stride), mr, nr, stride, false)
+#define TILE_FN(name, mr, nr, stride, low)                                                                  \
+  static void name(const panel *p, const float *x, float *y, const float *x2, const reach *to, int count) { \
+    int fetched = p->fetched;                                                                               \
+    do {                                                                                                    \
+      tile(mr, nr, stride, low, p, x, y, x2, to, fetched);                                                  \
+      x += mr * stride * VL, y += mr * VL, fetched += p->share;                                             \
+      if (x2) x2 += mr * VL;                                                                                \
+    } while (stride && --count > 0);                                                                        \
   }
 TILES(TILE)
 #undef TILE
+#ifdef LOW_TILES
+#define TILE(mr, nr) TILE_FN(low_tile_##mr##x##nr, mr, nr, 1, true)
+LOW_TILES(TILE)
+#undef TILE
+#endif
+#undef TILE_FN
 
 static tile_fn *const tile_of[NR_MAX + 1][MR_MAX + 1][3] = {
 #define TILE(mr, nr, stride) [nr][mr][stride] = TILE_NAME(mr, nr, stride),
     TILES(TILE)
 #undef TILE
+};
+
+static tile_fn *const low_tile_of[NR_MAX + 1][MR_MAX + 1] = {
+#ifdef LOW_TILES
+#define TILE(mr, nr) [nr][mr] = low_tile_##mr##x##nr,
+    LOW_TILES(TILE)
+#undef TILE
+#else
+    {NULL},
+#endif
 };
 
 // Pixels of the widest tile of nr blocks.
@@ -349,7 +376,8 @@ typedef struct walk {
   const geometry *g;
   const columns *columns;
   panel panel;
-  tile_fn *const *tiles;  // of this nr: [pixels][stride]
+  tile_fn *const *tiles;      // of this nr: [pixels][stride]
+  tile_fn *const *low_tiles;  // or NULL
   int stride, widest;
   // Pixel (0, 0) of the first block.
   const float *x, *x2;
@@ -429,8 +457,9 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
       stride = 0;
       row = -1;
     }
-    s->tiles[3 * mr + stride](pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
-                              s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
+    tile_fn *const fn = s->low_tiles && stride == 1 && s->low_tiles[mr] ? s->low_tiles[mr] : s->tiles[3 * mr + stride];
+    fn(pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
+       s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
     pn->fetched += count * pn->share;
     for (q += count * mr; q >= g->cols; q -= g->cols) p++;
   }
@@ -500,6 +529,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
                       .x2_block = g.x2_block,
                       .end = nr * VL * VL},
             .tiles = &tile_of[nr][0][0],
+            .low_tiles = lanes_used(t->y.map, k0 + nr - 1) <= VL / 2 ? low_tile_of[nr] : NULL,
             .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
             .widest = widest(nr),
             .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
