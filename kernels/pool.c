@@ -36,6 +36,7 @@ typedef struct slot {
   // The caller writes these between runs and `range` and `run` last; then all threads claim from `range`.
   alignas(LINE) _Atomic uint64_t range;  // first | last << 32, in units of `unit` tiles
   _Atomic uint32_t run;                  // number of the last run that gave this thread a share
+  uint32_t number;                       // of the run that `range` belongs to, for who claims from it
   bb_pool_fn fn;
   void *context;
   size_t n, unit;
@@ -45,6 +46,7 @@ typedef struct slot {
   // The owner writes these; the caller reads them when the tiles they speak of are done.
   alignas(LINE) _Atomic uint64_t done;  // units finished since creation
   _Atomic int cpu;                      // where a piece was begun; -1 between pieces
+  uint32_t counted;                     // number of the last run in `runs`
   uint64_t runs, tiles, steals;
   uint64_t busy;  // ticks inside fn
 
@@ -179,13 +181,13 @@ static bool claim(slot *s, bool owner, uint64_t *first, uint64_t *last) {
 static uint64_t work(bb_pool *pool, int me, uint64_t *fp) {
   slot *mine = &pool->slots[me];
   uint64_t longest = 0;
-  bool taking_part = false;
   for (int i = 0; i < pool->threads; i++) {
     slot *s = &pool->slots[me + i < pool->threads ? me + i : me + i - pool->threads];
     uint64_t first, last;
     while (claim(s, i == 0, &first, &last)) {
-      if (!taking_part) mine->runs++;
-      taking_part = true;
+      // The next run may begin while this thread still looks around for tiles of the last.
+      if (mine->counted != s->number) mine->runs++;
+      mine->counted = s->number;
       if (*fp != s->fp) fp_set(*fp = s->fp);
       const size_t from = (size_t)first * s->unit, rest = s->n - from, want = (size_t)(last - first) * s->unit;
       const size_t tiles = want < rest ? want : rest;
@@ -327,6 +329,7 @@ static void run_shared(bb_pool *pool, size_t n, bb_pool_fn fn, void *context) {
     const size_t first = t * share + (t < longer ? t : longer), last = first + share + (t < longer);
     if (first == last) continue;
     slot *s = &pool->slots[t];
+    s->number = pool->run;
     s->fn = fn;
     s->context = context;
     s->n = n;
