@@ -759,7 +759,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     items = (double)staged_multiply_tiles(t, config, threads);
     products = multiply_cycles(t, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
-    if (all > 2 * l2) lost += 3 * (all - 2 * l2) / stream_rate(machine, all);
+    if (all > 2 * l2) lost += 4 * (all - 2 * l2) / stream_rate(machine, all);
   } else {
     const fused_items f = fused_items_of(t, config);
     blocks = f.blocks;
@@ -768,7 +768,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     products = multiply_cycles(t, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb + config->k) * per_tile;
-    if (all > 0.6 * l2) lost += 2 * blocks * f.kgroups * (all - 0.6 * l2) / stream_rate(machine, all);
+    if (all > 0.4 * l2) lost += 2 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
   const double stream = u / (machine->cold ? dram : again) + (blocks - 1) * u / again;
