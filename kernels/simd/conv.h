@@ -114,9 +114,13 @@ BB_INLINE bool map_keeps_groups(const bb_map *m, int groups) {
 
 BB_INLINE bool has_prologue(const bb_prologue *p) { return p->dynamic_scale || p->scale_shift || p->relu; }
 
-// out = the prologue of `pixels` vectors of block b of image n.
-static inline __attribute__((unused)) void prologue_row(const bb_args *a, const packed *p, const float *x, float *out, int n,
-                                                        int b, int pixels) {
+// What the prologue does to the lanes of block b of image n: max(scale*x + shift, 0 if relu).
+typedef struct lane_prologue {
+  vf scale, shift;
+  bool relu;
+} lane_prologue;
+
+BB_INLINE lane_prologue prologue_of(const bb_args *a, const packed *p, int n, int b) {
   const bb_prologue *pro = &a->task->prologue;
   const size_t lane = (size_t)b * VL;
   // Both factors fold into one. An unused lane may hold anything in x_scale: keep it zero.
@@ -126,10 +130,17 @@ static inline __attribute__((unused)) void prologue_row(const bb_args *a, const 
     const vf keep = vlanes_used(a->task->x.map->lane + lane);
     scale = vmul(scale, vand(vload(a->io.x_scale + (size_t)n * (size_t)bb_map_lanes(a->task->x.map) + lane), keep));
   }
-  if (pro->relu) {
-    for (int i = 0; i < pixels; i++) vstore(out + i * VL, vmax(vzero(), vfma(vload(x + i * VL), scale, shift)));
+  return (lane_prologue){scale, shift, pro->relu};
+}
+
+// out = the prologue of `pixels` vectors of block b of image n.
+static inline __attribute__((unused)) void prologue_row(const bb_args *a, const packed *p, const float *x, float *out, int n,
+                                                        int b, int pixels) {
+  const lane_prologue pro = prologue_of(a, p, n, b);
+  if (pro.relu) {
+    for (int i = 0; i < pixels; i++) vstore(out + i * VL, vmax(vzero(), vfma(vload(x + i * VL), pro.scale, pro.shift)));
   } else {
-    for (int i = 0; i < pixels; i++) vstore(out + i * VL, vfma(vload(x + i * VL), scale, shift));
+    for (int i = 0; i < pixels; i++) vstore(out + i * VL, vfma(vload(x + i * VL), pro.scale, pro.shift));
   }
 }
 

@@ -19,8 +19,8 @@
 // prologue, and need no memory.
 //
 // Sums run over at most SUM_CHANNELS channels in registers before they are added to M: 96 keep the rounding error of F(4,3)
-// below 1e-6 for any number of channels (128: 1.3e-6; kernels/README.md), 64 that of F(6,3) below 4e-6. Two sums in registers
-// instead need tiles half as wide: 10 to 20 % slower.
+// below 1e-6 for any number of channels (128: 1.1e-6 on N(0, 1); scripts/accuracy), 64 that of F(6,3) below 4e-6. Two sums in
+// registers instead need tiles half as wide: 10 to 20 % slower.
 //
 // Not-finite input: every output of a tile takes part in sums with all of its inputs, so an Inf or NaN makes outputs of the
 // whole tile NaN or Inf, no others.
@@ -227,15 +227,9 @@ static void wino_pack(const bb_task *t, const bb_config *config, const bb_weight
 
 // ---- input ---------------------------------------------------------------------------------------------------------
 
-// What the prologue does to a block of x.
-typedef struct prologue {
-  vf scale, shift;
-  bool relu;
-} prologue;
-
 // Vertical transforms of `count` columns of x, whose rows [i0, i1) of ALPHA lie in the image.
-BB_INLINE void vertical(const bool whole, const prologue *pro, const float *x, ptrdiff_t h_stride, int i0, int i1, int count,
-                        float (*out)[WIDTH * VL]) {
+BB_INLINE void vertical(const bool whole, const lane_prologue *pro, const float *x, ptrdiff_t h_stride, int i0, int i1,
+                        int count, float (*out)[WIDTH * VL]) {
   for (int q = 0; q < count; q++, x += VL) {
     vf d[ALPHA], v[ALPHA];
     BB_UNROLL
@@ -278,17 +272,7 @@ static void input_segment(const bb_args *a, const packed *vectors, const segment
     else
       vertical(false, NULL, x, t->x.h_stride, i0, i1, q1 - q0, out);
   } else {
-    const size_t lane = (size_t)b * VL;
-    prologue pro = {vset1(1), vzero(), t->prologue.relu};
-    if (t->prologue.scale_shift) {
-      pro.scale = vload(a->packed + vectors->scale + lane);
-      pro.shift = vload(a->packed + vectors->shift + lane);
-    }
-    if (t->prologue.dynamic_scale) {
-      const vf keep = vlanes_used(t->x.map->lane + lane);
-      const float *factors = a->io.x_scale + (size_t)s->n * (size_t)bb_map_lanes(t->x.map);
-      pro.scale = vmul(pro.scale, vand(vload(factors + lane), keep));
-    }
+    const lane_prologue pro = prologue_of(a, vectors, s->n, b);
     vertical(false, &pro, x, t->x.h_stride, i0, i1, q1 - q0, out);
   }
   for (int i = 0; i < ALPHA; i++, v += ALPHA * v_freq) {
