@@ -5,7 +5,7 @@
 // A register tile is mr pixels of one row x nr blocks of output channels; its sums stay in registers over all (block of input
 // channels, r, s, lane) of an accumulation block:
 //
-//   item of work (image, group, range of k groups, range of rows)
+//   item of work (image, group, range of rows, range of k groups)
 //     k group                  nr blocks of output channels
 //       strip                  a part of a row, or several short rows: their partial sums wait in y
 //         accumulation block   its panel of weights is loaded once per strip: from L2, or ahead of time from where it is
@@ -29,7 +29,7 @@
 enum {
   LINE = BB_ALIGN / (int)sizeof(float),
   MAX_S = 64,      // taps of a row, or of a column, whose clipping is kept on the stack
-  SEGMENT_Q = 64,  // pixels of a part of a long row, about: their partial sums, times nr blocks, are a quarter of L1
+  SEGMENT_Q = 56,  // pixels of a part of a long row, about: their partial sums, times nr blocks, are a quarter of L1
   STRIP_Q = 196    // of a strip of short rows: all of 14 x 14, so that its weights come once
 };
 
@@ -495,15 +495,19 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL));
   columns col;
   columns_of(c, &base, &col);
+  geometry g = base;
+  const float *x = NULL;
 
   for (size_t item = first_item; item < last_item; item++) {
-    const int rc = (int)(item % (size_t)all.rchunks), kc = (int)(item / (size_t)all.rchunks % (size_t)all.kchunks);
-    const int ng = (int)(item / (size_t)all.rchunks / (size_t)all.kchunks), group = ng % c->G, n = ng / c->G;
+    const int kc = (int)(item % (size_t)all.kchunks), rc = (int)(item / (size_t)all.kchunks % (size_t)all.rchunks);
+    const int ng = (int)(item / (size_t)all.kchunks / (size_t)all.rchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
     const int strips = bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
-    geometry g = base;
-    const float *x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
-    if (has_prologue(&t->prologue)) x = fill_strip(a, &g, &pk, strip, n, group, seg0, seg1);
+    if (kc == 0 || item == first_item) {
+      g = base;
+      x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
+      if (has_prologue(&t->prologue)) x = fill_strip(a, &g, &pk, strip, n, group, seg0, seg1);
+    }
     const float *w_group = a->packed + pk.w + taps_of(t, 0, group * xb) * (size_t)yb * VL;
     const size_t taps_group = taps_of(t, group * xb, (group + 1) * xb);
 
@@ -569,37 +573,45 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
 // The file of an ISA says how many bytes the weights of one k group and accumulation block should be (PANEL_BYTES; this panel
 // and the next, which is being fetched, stay in L2) and how many channels of x it has at most (PANEL_C).
 
-// Rows of x that all k groups of an item walk over: half of an L2 of 1 MB. Weights are read again for each such slab, but that
-// is a linear stream that is fetched ahead.
+// Rows of x that all k groups walk over before the next rows: half of an L2 of 1 MB. Weights are read again for each such slab,
+// but that is a linear stream that is fetched ahead.
 enum { SLAB_BYTES = 512 * 1024 };
 // Items of work per thread, so that stealing can even out a disturbed core.
 enum { ITEMS_PER_THREAD = 4 };
+// Each thread has rows of its own, as in the layers before and behind: pixels that two caches hold are slow to write over (7 ns
+// a line on Zen 4, 28 ns across CCXs). Not where a part of the rows has fewer pixels than this: each part reads all weights, of
+// which a line lasts for as many cycles.
+enum { PART_PIXELS = 64 };
+
+// `least` chunks or a few more, a multiple of `parts` if that can be.
+static int chunks_of(int n, int least, int parts) {
+  for (int chunks = least; chunks <= n; chunks++) {
+    const int made = bb_ceil_div(n, bb_ceil_div(n, chunks));
+    if (made % parts == 0) return made;
+  }
+  return bb_min(n, least);
+}
 
 static bb_config dense_config(const bb_task *t, int nr, int threads) {
   const bb_conv *c = &t->problem.conv;
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
-  bb_config f = {.k = bb_min(nr, yb), .q = widest(bb_min(nr, yb)), .rows = 1, .kt = yb};
+  bb_config f = {.k = bb_min(nr, yb), .q = widest(bb_min(nr, yb))};
   const int fit = PANEL_BYTES / (int)sizeof(float) / VL / f.k / (c->R * c->S) / VL;
   f.c = bb_min(bb_min(xb, PANEL_C / VL), bb_max(1, fit)) * VL;
 
   const geometry g = geometry_of(t, &f);
-  const int images = g.images * c->G;
-  // Row chunks: enough that a slab fits.
+  const int images = g.images * c->G, segments = segments_of(&g);
+  int parts = images % threads == 0 || g.fc ? 1 : threads;
+  while (threads % parts || (parts > 1 && g.rows * g.cols < PART_PIXELS * parts)) parts--;
   const double slab = (double)t->x.H * (double)t->x.W * xb * VL * sizeof(float);
-  int rchunks = bb_min(segments_of(&g), (int)(slab / SLAB_BYTES) + 1), kchunks = 1;
-  if (threads > 1 && images * rchunks < ITEMS_PER_THREAD * threads) {
-    const int wanted = bb_ceil_div(ITEMS_PER_THREAD * threads, images);
-    const double w = (double)packed_layout(t).floats / c->G, x = (double)xb * t->x.H * t->x.W * VL;
-    const int groups = kgroups(yb, f.k);
-    if (w > x || g.fc) {
-      kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
-      rchunks = bb_min(segments_of(&g), bb_ceil_div(wanted, kchunks));
-    } else {
-      rchunks = bb_min(segments_of(&g), wanted);
-      kchunks = bb_min(groups, bb_ceil_div(wanted, rchunks));
-    }
-  }
-  f.rows = bb_ceil_div(segments_of(&g), rchunks);
+  int least = bb_max(parts, bb_min(segments, (int)(slab / SLAB_BYTES) + 1));
+  // Items of the same rows would each fill their strip.
+  const bool fills = has_prologue(&t->prologue) && parts > 1;
+  if (fills) least = bb_max(least, bb_min(segments, ITEMS_PER_THREAD * threads / images));
+  const int rchunks = chunks_of(segments, least, parts);
+  const int wanted = threads > 1 && !fills ? bb_ceil_div(ITEMS_PER_THREAD * threads, images * rchunks) : 1;
+  const int kchunks = chunks_of(yb, bb_min(kgroups(yb, f.k), wanted), images * rchunks % threads ? threads : 1);
+  f.rows = bb_ceil_div(segments, rchunks);
   f.kt = bb_ceil_div(yb, kchunks);
   return f;
 }
@@ -625,13 +637,34 @@ enum { TILE_CYCLES = 80 };
 enum { FMA_LATENCY = 4 };
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
-BB_INLINE double tap_cycles(double mr, int nr, const bb_machine *machine) {
-  double most = mr * nr / FMA_PER_CYCLE;
+BB_INLINE double tap_cycles(double mr, int nr, bool low, const bb_machine *machine) {
+  double most = mr * (low ? nr - 0.5 : nr) / FMA_PER_CYCLE;
   const double loads = tap_loads(mr, nr) / LOADS_PER_CYCLE;
   if (loads > most) most = loads;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
   const double stream = machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;
   return stream > most ? stream : most;
+}
+
+// What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
+static double largest_share(const bb_task *t, const bb_config *config, int threads) {
+  const items all = items_of(t, config);
+  const size_t n = dense_tiles(t, config, threads), share = n / (size_t)threads, longer = n % (size_t)threads;
+  double most = 0, item = 0, total = 0;
+  for (size_t thread = 0, i = 0; thread < (size_t)threads; thread++) {
+    double mine = 0;
+    for (const size_t last = i + share + (thread < longer); i < last; i++) {
+      const int kc = (int)(i % (size_t)all.kchunks), rc = (int)(i / (size_t)all.kchunks % (size_t)all.rchunks);
+      const int groups = cut(all.kgroups, all.kchunks, kc + 1) - cut(all.kgroups, all.kchunks, kc);
+      const double size = groups * (double)(cut(all.segments, all.rchunks, rc + 1) - cut(all.segments, all.rchunks, rc));
+      mine += size;
+      if (size > item) item = size;
+    }
+    total += mine;
+    if (mine > most) most = mine;
+  }
+  const double stolen = total / threads + item;
+  return (stolen < most ? stolen : most) / total;
 }
 
 static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
@@ -646,19 +679,18 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
-    const int nr = cut(yb, all.kgroups, kg + 1) - cut(yb, all.kgroups, kg), most = widest(nr);
+    const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg), most = widest(nr);
+    const bool low = low_tile_of[nr][1] && c->stride_w == 1 && lanes_used(t->y.map, end - 1) <= VL / 2;
     const int tiles = goes_across(t, &g, rows, most) ? bb_ceil_div(pixels, most) : rows * bb_ceil_div(pixels / rows, most);
-    cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, machine) + (double)cblocks * TILE_CYCLES);
+    cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, low, machine) + (double)cblocks * TILE_CYCLES);
   }
   cycles *= (double)g.images * c->G * strips;
-  // Weights come from memory once.
+  if (threads > 1) cycles *= largest_share(t, config, threads);
+  // Weights come from memory once, whatever the number of threads.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
-  if (machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3)) {
-    cycles = bytes / machine->dram_bytes_per_cycle > cycles ? bytes / machine->dram_bytes_per_cycle : cycles;
-  }
-  const double count = (double)dense_tiles(t, config, threads),
-               most = (double)(((size_t)count + (size_t)threads - 1) / (size_t)threads);
-  return cycles * most / count;
+  const bool streams = machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3);
+  const double least = streams ? bytes / machine->dram_bytes_per_cycle : 0;
+  return cycles > least ? cycles : least;
 }
 
 static size_t dense_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
