@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../kernels/memory.h"
 #include "bench.h"
 
 exit_code fail(exit_code code, const char *form, ...) {
@@ -76,7 +77,7 @@ double memory_available(void) {
 }
 
 void *xalloc(size_t bytes) {
-  void *p = aligned_alloc(BB_ALIGN, (bytes + BB_ALIGN) / BB_ALIGN * BB_ALIGN);
+  void *p = bb_alloc(bytes);
   if (p) memset(p, 0, bytes);
   return p;
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/memory.h"
+
 #if __has_include(<oneapi/dnnl/dnnl.h>)
 #include <oneapi/dnnl/dnnl.h>
 #if DNNL_VERSION_MAJOR == 2
@@ -99,12 +101,17 @@ static const char *missing(const int *cpu, int cpus) {
 
 static const char *version(void) { return dnnl.version; }
 
+typedef struct tensor {
+  dnnl_memory_t memory;
+  void *data;
+} tensor;
+
 struct peer_conv {
   int threads;
   dnnl_primitive_desc_t desc;
   dnnl_primitive_t primitive;
-  dnnl_memory_t x, b, y;
-  dnnl_memory_t *w;
+  tensor x, b, y;
+  tensor *w;
   size_t copies, next, packed;
   dnnl_dims_t y_dims;
   const char *implementation;
@@ -141,9 +148,20 @@ static bool reorder(const dnnl_memory_desc_t *from_md, dnnl_memory_t from, const
   return done;
 }
 
+// In memory like ours: huge pages where the system grants them.
+static bool tensor_create(const dnnl_memory_desc_t *desc, tensor *out) {
+  out->data = bb_alloc(dnnl.dnnl_memory_desc_get_size(desc));
+  return out->data && ok(dnnl.dnnl_memory_create(&out->memory, desc, dnnl.engine, out->data));
+}
+
+static void tensor_destroy(tensor *t) {
+  if (t->memory) dnnl.dnnl_memory_destroy(t->memory);
+  free(t->data);
+}
+
 // A tensor in its layout, filled from ours.
 static bool import(const float *data, int rank, const dnnl_dim_t *dims, dnnl_format_tag_t tag, const dnnl_memory_desc_t *to,
-                   dnnl_memory_t *out) {
+                   tensor *out) {
   dnnl_memory_desc_t plain;
   dnnl_memory_t from = NULL;
   float *copy = NULL;  // it takes no const
@@ -151,8 +169,8 @@ static bool import(const float *data, int rank, const dnnl_dim_t *dims, dnnl_for
   const size_t bytes = done ? dnnl.dnnl_memory_desc_get_size(&plain) : 0;
   done = done && (copy = malloc(bytes + 1)) != NULL;
   if (done) memcpy(copy, data, bytes);
-  done = done && ok(dnnl.dnnl_memory_create(&from, &plain, dnnl.engine, copy)) &&
-         ok(dnnl.dnnl_memory_create(out, to, dnnl.engine, DNNL_MEMORY_ALLOCATE)) && reorder(&plain, from, to, *out);
+  done = done && ok(dnnl.dnnl_memory_create(&from, &plain, dnnl.engine, copy)) && tensor_create(to, out) &&
+         reorder(&plain, from, to, out->memory);
   if (from) dnnl.dnnl_memory_destroy(from);
   free(copy);
   return done;
@@ -160,10 +178,10 @@ static bool import(const float *data, int rank, const dnnl_dim_t *dims, dnnl_for
 
 static void destroy(peer_conv *c) {
   if (!c) return;
-  if (c->x) dnnl.dnnl_memory_destroy(c->x);
-  if (c->b) dnnl.dnnl_memory_destroy(c->b);
-  if (c->y) dnnl.dnnl_memory_destroy(c->y);
-  for (size_t i = 0; i < c->copies; i++) dnnl.dnnl_memory_destroy(c->w[i]);
+  tensor_destroy(&c->x);
+  tensor_destroy(&c->b);
+  tensor_destroy(&c->y);
+  for (size_t i = 0; i < c->copies; i++) tensor_destroy(&c->w[i]);
   if (c->primitive) dnnl.dnnl_primitive_destroy(c->primitive);
   if (c->desc) dnnl.dnnl_primitive_desc_destroy(c->desc);
   free(c->w);
@@ -226,11 +244,11 @@ static bool make(const bb_task *t, const bb_ref_data *data, bool cold, peer_conv
   size_t copies = cold ? 2 * last / (c->packed + 1) + 2 : 1;
   if (copies > MOST) copies = MOST;
   c->w = calloc(copies, sizeof *c->w);
-  bool done = c->w && import(data->x, 4, x, dnnl_nchw, to_x, &c->x) &&
-              ok(dnnl.dnnl_memory_create(&c->y, to_y, dnnl.engine, DNNL_MEMORY_ALLOCATE));
+  c->copies = c->w ? copies : 0;
+  bool done = c->w && import(data->x, 4, x, dnnl_nchw, to_x, &c->x) && tensor_create(to_y, &c->y);
   if (t->epilogue.bias) done = done && import(data->b, 1, b, dnnl_x, &bd, &c->b);
-  for (; done && c->copies < copies; c->copies += done)
-    done = import(data->w, groups ? 5 : 4, w, groups ? dnnl_goihw : dnnl_oihw, to_w, &c->w[c->copies]);
+  for (size_t i = 0; done && i < copies; i++)
+    done = import(data->w, groups ? 5 : 4, w, groups ? dnnl_goihw : dnnl_oihw, to_w, &c->w[i]);
   return done;
 }
 
@@ -266,10 +284,12 @@ static bb_status create(const bb_task *t, const bb_ref_data *data, bb_isa isa, i
 
 static void run(void *conv) {
   peer_conv *c = conv;
-  const dnnl_exec_arg_t args[] = {
-      {DNNL_ARG_SRC, c->x}, {DNNL_ARG_WEIGHTS, c->w[c->next]}, {DNNL_ARG_DST, c->y}, {DNNL_ARG_BIAS, c->b}};
+  const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, c->x.memory},
+                                  {DNNL_ARG_WEIGHTS, c->w[c->next].memory},
+                                  {DNNL_ARG_DST, c->y.memory},
+                                  {DNNL_ARG_BIAS, c->b.memory}};
   if (++c->next == c->copies) c->next = 0;
-  dnnl.dnnl_primitive_execute(c->primitive, dnnl.stream, c->b ? 4 : 3, args);
+  dnnl.dnnl_primitive_execute(c->primitive, dnnl.stream, c->b.memory ? 4 : 3, args);
   dnnl.dnnl_stream_wait(dnnl.stream);
 }
 
@@ -278,7 +298,7 @@ static bool output(peer_conv *c, float *nchw) {
   dnnl_memory_t to = NULL;
   const bool done = ok(dnnl.dnnl_memory_desc_init_by_tag(&plain, 4, c->y_dims, dnnl_f32, dnnl_nchw)) &&
                     ok(dnnl.dnnl_memory_create(&to, &plain, dnnl.engine, nchw)) &&
-                    reorder(dnnl.dnnl_primitive_desc_query_md(c->desc, dnnl_query_dst_md, 0), c->y, &plain, to);
+                    reorder(dnnl.dnnl_primitive_desc_query_md(c->desc, dnnl_query_dst_md, 0), c->y.memory, &plain, to);
   if (to) dnnl.dnnl_memory_destroy(to);
   return done;
 }

@@ -156,7 +156,7 @@ static bb_status contest(const study *s, const bb_task *task, bb_isa isa, const 
 
 static void print_entrant(const entrant *e, char text[128]) {
   const bb_config *c = &e->config;
-  snprintf(text, 128, "%s (%d %d %d %d %d %d)", e->kernel->name, c->q, c->k, c->c, c->rows, c->kt, c->tile);
+  snprintf(text, 128, "%s (%d %d %d %d %d %d %d)", e->kernel->name, c->q, c->k, c->c, c->rows, c->kt, c->tile, c->ahead);
 }
 
 static void print_verdict(const verdict *v) {

@@ -298,7 +298,7 @@ static double behind(const explanation *e, bool cold, const candidate **fastest)
 // ---- report ----------------------------------------------------------------------------------------------------------
 
 static void config_text(const bb_config *c, char text[64]) {
-  snprintf(text, 64, "%d %d %d %d %d %d", c->q, c->k, c->c, c->rows, c->kt, c->tile);
+  snprintf(text, 64, "%d %d %d %d %d %d %d", c->q, c->k, c->c, c->rows, c->kt, c->tile, c->ahead);
 }
 
 static void number(cJSON *x, const char *key, double value) {
@@ -319,8 +319,8 @@ static cJSON *to_json(const explanation *e, const candidate *c, double ghz) {
   const struct {
     const char *name;
     int value;
-  } knob[] = {{"q", c->config.q},       {"k", c->config.k},   {"c", c->config.c},
-              {"rows", c->config.rows}, {"kt", c->config.kt}, {"tile", c->config.tile}};
+  } knob[] = {{"q", c->config.q},   {"k", c->config.k},       {"c", c->config.c},        {"rows", c->config.rows},
+              {"kt", c->config.kt}, {"tile", c->config.tile}, {"ahead", c->config.ahead}};
   for (size_t i = 0; i < sizeof knob / sizeof *knob; i++) cJSON_AddNumberToObject(config, knob[i].name, knob[i].value);
   number(x, "predicted_cycles", c->cycles);
   number(x, "predicted_ns", c->cycles / ghz);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/memory.h"
 #include "../kernels/winograd.h"
 
 // ---- views ---------------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ static bool poisoned(const float *p) { return !memcmp(p, &poison_bits, sizeof *p
 
 static void *get(const bb_verify_memory *m, size_t bytes, bool aligned) {
   if (m) return m->get(m->context, bytes, aligned);
-  return aligned_alloc(BB_ALIGN, (bytes + BB_ALIGN - 1) / BB_ALIGN * BB_ALIGN);
+  return bb_alloc(bytes);
 }
 
 static bool buffer_create(const bb_verify *v, size_t floats, size_t margin, bool aligned, bb_verify_buffer *b) {

@@ -23,12 +23,13 @@ typedef enum bb_isa { BB_ISA_GENERIC, BB_ISA_AVX2, BB_ISA_AVX512, BB_ISA_NEON, B
 // One candidate blocking, plain data: it is written to the wisdom file and handed to every callback. 0 = the kernel has no such
 // knob.
 typedef struct bb_config {
-  int q;     // output pixels of a register tile
-  int k;     // output channel blocks of a register tile
-  int c;     // input channels summed in one go before they are added to what is in memory
-  int rows;  // output rows of a tile of work
-  int kt;    // output channel blocks of a tile of work
-  int tile;  // Winograd: tiles per cache block
+  int q;      // output pixels of a register tile
+  int k;      // output channel blocks of a register tile
+  int c;      // input channels summed in one go before they are added to what is in memory
+  int rows;   // output rows of a tile of work
+  int kt;     // output channel blocks of a tile of work
+  int tile;   // Winograd: tiles per cache block
+  int ahead;  // Winograd: 1 = x of the next block and y of this one are fetched during the products
 } bb_config;
 
 typedef struct bb_workspace {

@@ -4,7 +4,7 @@
 //
 // The file is text. A header, one line per lesson, and a last line that proves that the file is whole:
 //
-//   backbench wisdom 2
+//   backbench wisdom 3
 //   <cpu> <isa> <alg> <accuracy> <kernel or *> <threads> <hot or cold> <kernel set> <task> <views> <kernel> <q k c rows kt
 //   tile> end <lessons> <FNV-1a of all before this line>
 //
@@ -25,7 +25,7 @@
 #include "error.h"
 
 static const char header[] = "backbench wisdom ";
-static const char version[] = "2";
+static const char version[] = "3";
 enum { KEY_FIELDS = 10, MAX_KEY = 1536 };
 static const size_t max_file = (size_t)16 << 20;  // about 60,000 lessons: more is not ours
 
@@ -239,7 +239,7 @@ static char *split(char **text, char stop) {
 }
 
 static bool parse_config(const char *text, bb_config *config) {
-  int *const fields[] = {&config->q, &config->k, &config->c, &config->rows, &config->kt, &config->tile};
+  int *const fields[] = {&config->q, &config->k, &config->c, &config->rows, &config->kt, &config->tile, &config->ahead};
   for (size_t i = 0; i < BB_COUNT(fields); i++) {
     char *end;
     if (*text < '0' || *text > '9') return false;
@@ -342,7 +342,8 @@ static bool write_entries(FILE *file, const entries *e) {
   for (size_t i = 0; i < e->count; i++) {
     const bb_config *c = &e->at[i].lesson.config;
     if (!write_line(file, &sum, e->at[i].key)) return false;
-    snprintf(line, sizeof line, "\t%s\t%d %d %d %d %d %d\n", e->at[i].lesson.kernel, c->q, c->k, c->c, c->rows, c->kt, c->tile);
+    snprintf(line, sizeof line, "\t%s\t%d %d %d %d %d %d %d\n", e->at[i].lesson.kernel, c->q, c->k, c->c, c->rows, c->kt,
+             c->tile, c->ahead);
     if (!write_line(file, &sum, line)) return false;
   }
   return fprintf(file, "end %zu %016llx\n", e->count, (unsigned long long)sum) > 0 && fflush(file) == 0 &&

@@ -415,7 +415,7 @@ typedef struct pair {
 } pair;
 
 static int print_config(char *text, size_t size, const bb_config *g) {
-  return snprintf(text, size, "q%d k%d c%d rows%d kt%d tile%d", g->q, g->k, g->c, g->rows, g->kt, g->tile);
+  return snprintf(text, size, "q%d k%d c%d rows%d kt%d tile%d ahead%d", g->q, g->k, g->c, g->rows, g->kt, g->tile, g->ahead);
 }
 
 static void report(const pair *p, const bb_task *task, const bb_config *config, bb_fill fill, int threads, const char *what) {

@@ -37,7 +37,7 @@ static int remove_folder(void **state) {
 }
 
 static const bb_kernel kernel_a = {.name = "conv_a_nchw_generic"}, kernel_b = {.name = "conv_b_nchw_generic"};
-static const bb_config config = {14, 2, 64, 1, 3, 0};
+static const bb_config config = {14, 2, 64, 1, 3, 0, 1};
 static const bb_plan_options options = {.isa = BB_ISA_GENERIC, .threads = 2};
 
 static bb_task task_of(const char *text) {
@@ -227,16 +227,16 @@ static void signed_nonsense_is_refused(void **state) {
   } cases[] = {
       {"", 0, "no wisdom file"},
       {"{\"json\": 1}\n", 0, "no wisdom file"},
-      {"backbench wisdom 1\n", 0, "another version, expected 2"},
-      {"backbench wisdom 2x\n", 0, "another version"},
-      {"backbench wisdom 2\n\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 -6\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 99999999999\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\t\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 2\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6\n", 2, "1 lessons, its last line says 2"},
+      {"backbench wisdom 2\n", 0, "another version, expected 3"},
+      {"backbench wisdom 3x\n", 0, "another version"},
+      {"backbench wisdom 3\n\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 -7\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7 8\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 99999999999\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\t\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 3\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7\n", 2, "1 lessons, its last line says 2"},
   };
   bb_wisdom *wisdom = new_wisdom();
   learn(wisdom, three, &kernel_a);

@@ -287,6 +287,67 @@ static void input_segment(const bb_args *a, const packed *vectors, const segment
   }
 }
 
+// ---- fetching ahead ------------------------------------------------------------------------------------------------
+
+// Large tensors do not stay in a last level of cache that others use too. Read and written in bursts, by the transforms, they
+// cost as much again as the transforms; so the rows of x for the next block of tiles and those of y for this one come to L2
+// line by line during the products, which leave memory idle. (Zen 4: about a cycle per line, with huge pages.)
+typedef struct fetch {
+  const grid *g;
+  const bb_view *view;
+  const float *tensor;
+  int pad_t, pad_l, rows;  // of a segment
+  int s0, s1, last;        // segments, end of the blocks
+  int block, i, row;       // what comes next
+  const float *line;       // of a row
+  int lines;               // that remain of it
+  int wait, rate;          // slots before the first line, lines per slot after that
+} fetch;
+
+// Goes on to the next row inside the image; false after the last.
+static bool fetch_row(fetch *f) {
+  while (f->block < f->last) {
+    const segment s = segment_at(f->g, f->i);
+    const int h = s.row * WINO_M - f->pad_t + f->row, w = bb_max(0, s.col * WINO_M - f->pad_l);
+    const int end = bb_min(f->view->W, (s.col + s.tiles) * WINO_M);
+    const ptrdiff_t row = s.n * f->view->n_stride + f->block * f->view->c_stride + h * f->view->h_stride;
+    if (++f->row == f->rows) {
+      f->row = 0;
+      if (++f->i == f->s1) {
+        f->i = f->s0;
+        f->block++;
+      }
+    }
+    if (h < 0 || h >= f->view->H || w >= end) continue;
+    f->line = f->tensor + row + w * VL;
+    f->lines = bb_ceil_div((end - w) * VL, LINE);
+    return true;
+  }
+  return false;
+}
+
+// One slot: a register tile's products with one block of x.
+BB_INLINE void fetch_lines(fetch *f) {
+  if (f->wait > 0) {
+    f->wait--;
+    return;
+  }
+  for (int count = f->rate; count > 0 && (f->lines > 0 || fetch_row(f));) {
+    const int n = bb_min(count, f->lines);
+    for (int i = 0; i < n; i++) __builtin_prefetch(f->line + i * LINE, 0, 2);
+    f->line += n * LINE;
+    f->lines -= n;
+    count -= n;
+  }
+}
+
+// As late as so many slots allow.
+BB_INLINE void fetch_spread(fetch *f, int tiles, int slots) {
+  const int lines = (f->last - f->block) * tiles * f->rows * WINO_M * VL / LINE;
+  f->rate = bb_max(1, bb_ceil_div(lines, slots));
+  f->wait = slots - bb_ceil_div(lines, f->rate);
+}
+
 // ---- multiply ------------------------------------------------------------------------------------------------------
 
 // What the register tiles of one panel of weights share.
@@ -299,6 +360,7 @@ typedef struct product {
   // Each register tile fetches its share of the next panel, [fetch0, fetch1) floats of every block's weights.
   ptrdiff_t ahead;
   int fetch0, fetch1;
+  fetch *x, *y;  // or NULL
 } product;
 
 typedef void product_fn(const product *p, const float *v, float *m);
@@ -317,6 +379,8 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
   for (int b = 0; b < p->blocks; b++, v += p->v_block) {
     const int lanes = p->lanes[b];
     for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(u + p->ahead + i, 0, 2);
+    if (p->x) fetch_lines(p->x);
+    if (p->y) fetch_lines(p->y);
     taps(mr, nr, acc, v, at, u, lanes);
     u += lanes * nr * VL;
   }
@@ -352,8 +416,9 @@ BB_INLINE int widest(int nr) {
   return mr;
 }
 
-// M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's.
-static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles) {
+// M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; x, y: what to fetch meanwhile, or NULL.
+static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles, fetch *x,
+                     fetch *y) {
   const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
   const int runs = bb_ceil_div(tiles, widest(g->nr)), lines = g->nr * VL * VL / LINE;
   for (int i = 0; i < sums; i++) {
@@ -363,7 +428,9 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
                  .blocks = b1 - b0,
                  .v_block = (ptrdiff_t)tiles * VL,
                  .m_block = (ptrdiff_t)tiles * VL,
-                 .add = i > 0};
+                 .add = i > 0,
+                 .x = x,
+                 .y = y};
     for (int b = b0; b < b1; b++) p.ahead += lanes[b] * g->nr * VL;
     u += p.ahead;
     for (int r = 0; r < runs; r++) {
@@ -537,8 +604,23 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
         }
       }
       const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
-      for (int f = 0; f < FREQS; f++)
-        multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, false, f), v + f * v_freq, m + f * m_freq, tiles);
+      const int slots = FREQS * bb_ceil_div(tiles, widest(k->nr)) * (k->b1 - k->b0);
+      fetch x = {0}, y = {0};
+      if (a->config->ahead && slots) {
+        y = (fetch){.g = &g, .view = &t->y, .tensor = a->io.y, .rows = WINO_M};
+        y.s0 = y.i = s0, y.s1 = s1, y.block = k->k0, y.last = k->k0 + k->nr;
+        fetch_spread(&y, tiles, slots);
+        if (kg == kg1 - 1 && kc == all.kchunks - 1 && at + 1 < all.blocks) {
+          x = (fetch){.g = &g, .view = &t->x, .tensor = a->io.x, .rows = ALPHA};
+          x.pad_t = t->problem.conv.pad_t, x.pad_l = t->problem.conv.pad_l;
+          x.s0 = x.i = s1, x.s1 = cut(g.segments, all.blocks, at + 2), x.block = table[0].b0, x.last = table[0].b1;
+          fetch_spread(&x, tiles, slots);
+        }
+      }
+      for (int f = 0; f < FREQS; f++) {
+        const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
+        multiply(k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, x.rate ? &x : NULL, y.rate ? &y : NULL);
+      }
       for (int j = 0; j < k->nr; j++) {
         for (int i = s0; i < s1; i++) {
           const segment s = segment_at(&g, i);
@@ -611,7 +693,7 @@ static void staged_multiply(const bb_args *a, size_t first, size_t last) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
     multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
-             shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles);
+             shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, NULL, NULL);
   }
 }
 
@@ -666,11 +748,19 @@ BB_INLINE bool width_repeats(int i, int blocks) {
   return false;
 }
 
+// Of x, y and U.
+BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
+  const size_t pixels = (size_t)t->x.N * (size_t)t->x.H * (size_t)t->x.W * (size_t)t->x.map->blocks;
+  const size_t outputs = (size_t)t->y.N * (size_t)t->y.H * (size_t)t->y.W * (size_t)t->y.map->blocks;
+  return ((pixels + outputs) * VL + FREQS * wino_layout(t, config).one) * sizeof(float);
+}
+
 // Blocks of one, two and four register tiles, as long as V leaves room for M and U in L2, for each width of k groups.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
+  const bool ahead = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 4;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     const int nr = bb_min(nr_order[i], yb);
@@ -683,7 +773,7 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
       last = tile;
       const int wanted =
           threads > 1 && blocks < ITEMS_PER_THREAD * threads ? bb_ceil_div(ITEMS_PER_THREAD * threads, blocks) : 1;
-      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, wanted), .tile = tile};
+      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, wanted), .tile = tile, .ahead = ahead};
     }
   }
   return n;
@@ -752,13 +842,14 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     products = multiply_cycles(t, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb + config->k) * per_tile;
-    if (all > 0.4 * l2) lost += 2 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
+    if (all > 0.4 * l2) lost += blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
   const double stream = u / (machine->cold ? dram : again) + (blocks - 1) * u / again;
-  // Activations that do not stay: read, fetched to be written, written.
+  // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
   const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
-  if ((pixels + outputs) * vector > l3 / 4) lost += (pixels + 2 * outputs) * vector / (1.25 * dram);
+  if ((pixels + outputs) * vector > l3 / 4)
+    lost += (config->ahead ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
   const double transforms = g.tiles * (xb * inputs * INPUT_CYCLES + yb * OUTPUT_CYCLES);
   const double share = ceil(items / threads) / items;
