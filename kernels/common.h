@@ -18,6 +18,13 @@
 #endif
 #define BB_COUNT(array) (sizeof(array) / sizeof *(array))
 
+// p in a general register of its own: gcc would make a register of each p + constant that a loop uses, has not enough of them,
+// and then keeps addresses in vector registers, from where they come back behind all arithmetic in flight.
+BB_INLINE const float *bb_in_register(const float *p) {
+  __asm__("" : "+r"(p));
+  return p;
+}
+
 BB_INLINE int bb_min(int a, int b) { return a < b ? a : b; }
 BB_INLINE int bb_max(int a, int b) { return a > b ? a : b; }
 BB_INLINE int bb_ceil_div(int a, int b) { return (a + b - 1) / b; }

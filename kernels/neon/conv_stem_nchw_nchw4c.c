@@ -11,6 +11,8 @@ BB_INLINE int stem_most(int nr) { return nr == 3 ? 8 : 12; }
 // Two FMAs per cycle, as on neoverse-n1.
 #define VECTOR_CYCLES 0.5
 
+enum { STEM_STEP = VL };
+
 // May read up to three pixels past the last one; the copied rows have room for them.
 BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr) {
   BB_UNROLL

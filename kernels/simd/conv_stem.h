@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
-// vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), VECTOR_CYCLES and stem_tap():
-// sum[i][j] += x[i] * w[j].
+// vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), VECTOR_CYCLES, stem_tap() that
+// does sum[i][j] += x[i] * w[j], and STEM_STEP, how many pixels that takes at once.
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
 // rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
@@ -51,7 +51,8 @@ BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
 BB_INLINE vf stem_pixels(const float *x, int step, int left, vi even) {
   if (step == 1) return left < VL ? vload_n(x, left) : vload(x);
   // The neighbour of the last pixel may not be there to be read.
-  const int n = 2 * bb_min(left, VL) - 1;
+  if (left > VL) return vperm2(vload(x), vload(x + VL), even);
+  const int n = 2 * left - 1;
   return vperm2(vload_n(x, bb_min(n, VL)), vload_n(x + VL, bb_max(n - VL, 0)), even);
 }
 
@@ -59,8 +60,10 @@ BB_INLINE void stem_copy(const float *x, float *out, int n, int step, vf scale, 
   int lanes[VL];
   for (int l = 0; l < VL; l++) lanes[l] = 2 * l;
   const vi even = vloadi(lanes);
-  for (int i = 0; i < n; i += VL)
-    vstore_n(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, n - i, even), scale, shift)), bb_min(n - i, VL));
+  // Without masks where none is needed.
+  int i = 0;
+  for (; i + VL < n; i += VL) vstore(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, VL + 1, even), scale, shift)));
+  vstore_n(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, n - i, even), scale, shift)), n - i);
 }
 
 static void stem_copy_any(const float *x, float *out, int n, int step, float scale, float shift, float low) {
@@ -70,24 +73,30 @@ static void stem_copy_any(const float *x, float *out, int n, int step, float sca
   }
 }
 
-// One row of a channel into all its phases.
-static void stem_copy_row(const bb_conv *c, const float *x, float *out, int pitch, float scale, float shift, bool relu) {
-  const float low = relu ? 0 : -INFINITY;
-  for (int phase = 0; phase < c->stride_w; phase++, out += pitch) {
-    // Places [i0, i1) hold columns of the image.
-    const int before = c->pad_l - phase, after = c->W - 1 + before;
-    const int i0 = before > 0 ? bb_min(pitch, bb_ceil_div(before, c->stride_w)) : 0;
-    const int i1 = after < 0 ? i0 : bb_max(i0, bb_min(pitch, after / c->stride_w + 1));
-    memset(out, 0, (size_t)i0 * sizeof(float));
-    memset(out + i1, 0, (size_t)(pitch - i1) * sizeof(float));
-    const float *from = x + (ptrdiff_t)i0 * c->stride_w - before;
-    if (i0 == i1) continue;
-    if (c->stride_w == 1)
-      stem_copy(from, out + i0, i1 - i0, 1, vset1(scale), vset1(shift), vset1(low));
-    else if (c->stride_w == 2)
-      stem_copy(from, out + i0, i1 - i0, 2, vset1(scale), vset1(shift), vset1(low));
+// What the prologue does to a channel.
+typedef struct stem_prologue {
+  float scale, shift, low;
+} stem_prologue;
+
+// A phase of `rows` rows of a channel.
+static void stem_copy_phase(const bb_conv *c, const stem_strip *s, const float *x, ptrdiff_t h_stride, float *out, int rows,
+                            int phase, stem_prologue pro) {
+  // Places [i0, i1) hold columns of the image.
+  const int before = c->pad_l - phase, after = c->W - 1 + before, step = c->stride_w;
+  const int i0 = before > 0 ? bb_min(s->pitch, bb_ceil_div(before, step)) : 0;
+  const int i1 = after < 0 ? i0 : bb_max(i0, bb_min(s->pitch, after / step + 1)), n = i1 - i0;
+  x += (ptrdiff_t)i0 * step - before;
+  const vf scale = vset1(pro.scale), shift = vset1(pro.shift), low = vset1(pro.low);
+  for (int h = 0; h < rows; h++, x += h_stride, out += s->row) {
+    for (int i = 0; i < i0; i++) out[i] = 0;
+    for (int i = i1; i < s->pitch; i++) out[i] = 0;
+    if (n == 0) continue;
+    if (step == 1)
+      stem_copy(x, out + i0, n, 1, scale, shift, low);
+    else if (step == 2)
+      stem_copy(x, out + i0, n, 2, scale, shift, low);
     else
-      stem_copy_any(from, out + i0, i1 - i0, c->stride_w, scale, shift, low);
+      stem_copy_any(x, out + i0, n, step, pro.scale, pro.shift, pro.low);
   }
 }
 
@@ -100,13 +109,13 @@ static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, f
   for (int l = 0; l < bb_map_lanes(t->x.map); l++) {
     const int ch = t->x.map->lane[l];
     if (ch < 0) continue;
-    float scale = t->prologue.scale_shift ? a->packed[pk->scale + (size_t)l] : 1;
-    const float shift = t->prologue.scale_shift ? a->packed[pk->shift + (size_t)l] : 0;
-    if (t->prologue.dynamic_scale) scale *= a->io.x_scale[(size_t)n * (size_t)bb_map_lanes(t->x.map) + (size_t)l];
-    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride;
-    for (int h = h0; h < h1; h++)
-      stem_copy_row(c, x + h * t->x.h_stride, strip + ch * s->channel + (h - first) * s->row, s->pitch, scale, shift,
-                    t->prologue.relu);
+    stem_prologue pro = {.scale = 1, .low = t->prologue.relu ? 0 : -INFINITY};
+    if (t->prologue.scale_shift) pro.scale = a->packed[pk->scale + (size_t)l], pro.shift = a->packed[pk->shift + (size_t)l];
+    if (t->prologue.dynamic_scale) pro.scale *= a->io.x_scale[(size_t)n * (size_t)bb_map_lanes(t->x.map) + (size_t)l];
+    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride + h0 * t->x.h_stride;
+    for (int phase = 0; phase < c->stride_w; phase++)
+      stem_copy_phase(c, s, x, t->x.h_stride, strip + ch * s->channel + (h0 - first) * s->row + phase * s->pitch, h1 - h0,
+                      phase, pro);
   }
 }
 
@@ -121,8 +130,25 @@ typedef struct stem_target {
   ptrdiff_t y_block;  // stride of blocks
   const float *x2;    // residual that comes before the activation, or NULL
   ptrdiff_t x2_block;
+  bool clamp;
   float low, high;
 } stem_target;
+
+// The sums of pixel q are complete but for the residual that comes before the activation.
+BB_INLINE void stem_finish(vf *sum, const stem_target *to, ptrdiff_t q, int nr) {
+  if (to->x2) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) sum[j] = vadd(sum[j], vload(to->x2 + j * to->x2_block + q * VL));
+  }
+  // Not for nothing: on Zen 4 maxima and minima are work of the FMA unit.
+  if (to->clamp) {
+    const vf low = vset1(to->low), high = vset1(to->high);
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) sum[j] = vclamp(sum[j], low, high);
+  }
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) vstore_beside_fma(to->y + j * to->y_block + q * VL, sum[j]);
+}
 
 // mr pixels of nr blocks; x points at the first pixel's place in the strip.
 BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr) {
@@ -134,60 +160,73 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
     for (int i = 0; i < mr; i++) sum[i][j] = bias;
   }
   const float *w = to->w;
-  for (int t = 0; t < to->taps; t++, w += nr * VL) {
+  for (int t = 0; t < to->taps - 1; t++, w += nr * VL) {
     vf ws[4];
     BB_UNROLL
     for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
-    stem_tap(x + to->offset[t], ws, sum, mr, nr);
+    stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr);
   }
-  if (to->x2) {
-    BB_UNROLL
-    for (int j = 0; j < nr; j++) {
-      BB_UNROLL
-      for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], vload(to->x2 + j * to->x2_block + (q + i) * VL));
-    }
-  }
-  const vf low = vset1(to->low), high = vset1(to->high);
+  // The last tap, and what follows it a few pixels at a time: their stores run beside the FMAs of the others.
+  vf ws[4];
   BB_UNROLL
-  for (int j = 0; j < nr; j++) {
+  for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
+  x = bb_in_register(x + to->offset[to->taps - 1]);
+  BB_UNROLL
+  for (int i = 0; i < mr; i += STEM_STEP) {
+    stem_tap(x + i, ws, sum + i, bb_min(mr - i, STEM_STEP), nr);
     BB_UNROLL
-    for (int i = 0; i < mr; i++) vstore(to->y + j * to->y_block + (q + i) * VL, vclamp(sum[i][j], low, high));
+    for (int l = i; l < bb_min(mr, i + STEM_STEP); l++) stem_finish(sum[l], to, q + l, nr);
   }
 }
 
-#define STEM_TILE(mr)                                         \
-  case mr:                                                    \
-    if (mr <= stem_most(nr)) stem_tile(x + q, to, q, mr, nr); \
+// A row that no tap meets.
+static void stem_bias_row(const stem_target *to, int Q, int nr) {
+  for (int j = 0; j < nr; j++) {
+    for (int q = 0; q < Q; q++) {
+      vf v = vload(to->bias + j * VL);
+      if (to->x2) v = vadd(v, vload(to->x2 + j * to->x2_block + q * VL));
+      vstore(to->y + j * to->y_block + q * VL, vclamp(v, vset1(to->low), vset1(to->high)));
+    }
+  }
+}
+
+#define STEM_TILES(mr)                                                                               \
+  case mr:                                                                                           \
+    for (; mr <= stem_most(nr) && count > 0; count--, x += mr, q += mr) stem_tile(x, to, q, mr, nr); \
     break
 
-// A row in the least number of tiles, of as equal size as there can be.
+// A row in the least number of tiles, of as equal size as there can be: those of one size in one loop.
 BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr) {
-  const int tiles = bb_ceil_div(Q, stem_most(nr));
-  for (int i = 0, q = 0; i < tiles; i++) {
-    const int m = (Q - q) / (tiles - i);
-    switch (m) {
-      STEM_TILE(1);
-      STEM_TILE(2);
-      STEM_TILE(3);
-      STEM_TILE(4);
-      STEM_TILE(5);
-      STEM_TILE(6);
-      STEM_TILE(7);
-      STEM_TILE(8);
-      STEM_TILE(9);
-      STEM_TILE(10);
-      STEM_TILE(11);
-      STEM_TILE(12);
-      STEM_TILE(13);
-      STEM_TILE(14);
+  const int tiles = bb_ceil_div(Q, stem_most(nr)), few = Q / tiles, wide = Q % tiles;
+  ptrdiff_t q = 0;
+  for (int more = 1; more >= 0; more--) {
+    int count = more ? wide : tiles - wide;
+    switch (few + more) {
+      STEM_TILES(1);
+      STEM_TILES(2);
+      STEM_TILES(3);
+      STEM_TILES(4);
+      STEM_TILES(5);
+      STEM_TILES(6);
+      STEM_TILES(7);
+      STEM_TILES(8);
+      STEM_TILES(9);
+      STEM_TILES(10);
+      STEM_TILES(11);
+      STEM_TILES(12);
+      STEM_TILES(13);
+      STEM_TILES(14);
     }
-    q += m;
   }
 }
 
-#undef STEM_TILE
+#undef STEM_TILES
 
 static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
+  if (to->taps == 0) {
+    stem_bias_row(to, Q, nr);
+    return;
+  }
   switch (nr) {
     case 1:
       stem_row_of(x, to, Q, 1);
@@ -286,7 +325,9 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, i
   const float *strip = (const float *)(const void *)(a->per_thread + s->strip);
   float *sums = epilogue_needs_scratch(e) ? (float *)(void *)(a->per_thread + s->sums) : NULL;
   const bool clamp = epilogue_is_clamp(e);
-  stem_target to = {.low = clamp ? clamp_low(e->act) : -INFINITY, .high = clamp ? clamp_high(e->act) : INFINITY};
+  stem_target to = {.clamp = clamp && e->act != BB_ACT_IDENTITY,
+                    .low = clamp ? clamp_low(e->act) : -INFINITY,
+                    .high = clamp ? clamp_high(e->act) : INFINITY};
   const int blocks = t->y.map->blocks, groups = bb_ceil_div(blocks, a->config->k);
   for (int p = p0; p < p1; p++) {
     const int h = p * c->stride_h - c->pad_t;

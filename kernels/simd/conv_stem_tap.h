@@ -5,6 +5,8 @@
 #ifndef BB_CONV_STEM_TAP_H
 #define BB_CONV_STEM_TAP_H
 
+enum { STEM_STEP = 1 };
+
 BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr) {
   BB_UNROLL
   for (int i = 0; i < mr; i++) {
