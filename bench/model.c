@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/memory.h"
 #include "../models/models.h"
 #include "conv_work.h"
 #include "planning.h"
@@ -225,87 +226,49 @@ static bb_status inference_create(const bb_net *net, const team *t, int threads,
 // ---- layers --------------------------------------------------------------------------------------------------------
 
 typedef struct layer {
-  double ns, peak;              // median in the network; the probe's mean there
-  double alone_ns, alone_peak;  // the same plan alone with weights in no cache; NaN if it is no convolution
+  double ns, peak;            // median in the network; the probe's mean there
+  double alone_ns, vs_alone;  // the same step by itself; median ratio to it, round by round. NaN if it is no convolution
 } layer;
 
-// Medians over a dozen runs or half a second of them, a probe before and after.
+// Step i by itself with weights in no cache; activations are where a run of it left them, as a predecessor would have.
+static double time_alone(const inference *f, int i) {
+  const bb_plan *plan = bb_net_step(f->net, i)->plan;
+  bb_stream_run_step(f->stream[0], f->pool, f->input, i);
+  bb_evict(bb_plan_packed(plan), bb_plan_packed_bytes(plan));
+  const double start = now_ns();
+  bb_stream_run_step(f->stream[0], f->pool, f->input, i);
+  return now_ns() - start;
+}
+
+// Medians over a dozen rounds or a second of them, each the whole network and then its convolutions by themselves, so that what
+// else goes on meets both. Probes before, between and after.
 static bb_status time_layers(const team *t, bb_isa isa, inference *f, layer *layers) {
   enum { MOST = 200, LEAST = 12 };
   const int steps = bb_net_steps(f->net);
-  double *ns = malloc((size_t)steps * MOST * sizeof *ns);
+  double *ns = malloc((size_t)steps * 3 * MOST * sizeof *ns);
   if (!ns) return BB_NO_MEMORY;
+  double *const alone = ns + steps * MOST, *const ratio = alone + steps * MOST;
   size_t rounds = 0;
   double peak = team_probe(t, bb_probe_get(isa), &rounds);
   int n = 0, probes = 1;
-  for (const double start = now_ns(); n < MOST && (n < LEAST || now_ns() - start < 5e8); n++) {
+  for (const double start = now_ns(); n < MOST && (n < LEAST || now_ns() - start < 1e9) && !(n && interrupted()); n++) {
     run_inference(f);
     for (int i = 0; i < steps; i++) ns[i * MOST + n] = (double)(f->ns[i + 1] - f->ns[i]);
-    if (n % 4 == 3) peak += team_probe(t, bb_probe_get(isa), &rounds), probes++;
+    for (int i = 0; i < steps; i++) {
+      alone[i * MOST + n] = bb_plan_task(bb_net_step(f->net, i)->plan)->problem.op == BB_OP_CONV ? time_alone(f, i) : NAN;
+      ratio[i * MOST + n] = ns[i * MOST + n] / alone[i * MOST + n];
+    }
+    peak += team_probe(t, bb_probe_get(isa), &rounds), probes++;
   }
   for (int i = 0; i < steps; i++) {
     layers[i].ns = stats_of_median(ns + i * MOST, (size_t)n).median;
     layers[i].peak = peak / probes;
+    layers[i].alone_ns = stats_of_median(alone + i * MOST, (size_t)n).median;
+    layers[i].vs_alone = stats_of_median(ratio + i * MOST, (size_t)n).median;
   }
   free(ns);
   return BB_OK;
 }
-
-static bool same_task(const bb_task *a, const bb_task *b) {
-  return !memcmp(&a->problem.conv, &b->problem.conv, sizeof a->problem.conv) &&
-         !memcmp(&a->epilogue, &b->epilogue, sizeof a->epilogue) && !memcmp(&a->prologue, &b->prologue, sizeof a->prologue) &&
-         bb_view_equal(&a->x, &b->x) && bb_view_equal(&a->y, &b->y);
-}
-
-// The convolutions once more, each alone with cold weights; those of one shape once.
-static bb_status time_alone(const options *o, const team *t, bb_isa isa, const bb_net *net, layer *layers, bb_error *error) {
-  const int steps = bb_net_steps(net);
-  for (int i = 0; i < steps; i++) {
-    const bb_plan *plan = bb_net_step(net, i)->plan;
-    const bb_task *task = bb_plan_task(plan);
-    layers[i].alone_ns = NAN;
-    if (task->problem.op != BB_OP_CONV || interrupted()) continue;
-    for (int k = 0; k < i; k++)
-      if (bb_plan_task(bb_net_step(net, k)->plan)->problem.op == BB_OP_CONV &&
-          bb_plan_kernel(bb_net_step(net, k)->plan) == bb_plan_kernel(plan) &&
-          same_task(bb_plan_task(bb_net_step(net, k)->plan), task)) {
-        layers[i].alone_ns = layers[k].alone_ns;
-        layers[i].alone_peak = layers[k].alone_peak;
-      }
-    if (isfinite(layers[i].alone_ns)) continue;
-    bb_ref_data *data = NULL;
-    conv_work w = {0};
-    bb_status status = conv_data(o, task, false, &data, error);
-    const bb_plan_options po = {.isa = isa,
-                                .kernel = bb_plan_kernel(plan),
-                                .config = bb_plan_config(plan),
-                                .threads = t->threads,
-                                .pool = t->pool,
-                                .cold = true};
-    if (status == BB_OK) status = conv_work_create(task, data, &po, true, t->pool, &w, error);
-    if (status == BB_OK) {
-      const sampler sm = {.team = t, .probe = bb_probe_get(isa), .min_time = 0.05};
-      const subject s = {.run = conv_work_run, .context = &w};
-      samples out;
-      row r;
-      row_init(&r);
-      r.flops_valid = bb_conv_flops_valid(&task->problem.conv);
-      r.flops_executed = conv_executed(plan);
-      status = sampler_run(&sm, &s, 1, &out);
-      if (status == BB_OK) status = samples_to_row(&out, t, false, true, &r);
-      layers[i].alone_ns = r.time_p50;
-      layers[i].alone_peak = r.peak_gflops * 1e9;
-      samples_free(&out);
-    }
-    conv_work_destroy(&w);
-    bb_ref_data_destroy(data);
-    if (status != BB_OK) return status;
-  }
-  return BB_OK;
-}
-
-// Node time over the time alone, each relative to the probe of its own windows.
-static double against_alone(const layer *l) { return l->ns * l->peak / (l->alone_ns * l->alone_peak); }
 
 static void report_layers(const bb_net *net, const layer *layers, row *r) {
   char *text = NULL;
@@ -341,13 +304,11 @@ static void report_layers(const bb_net *net, const layer *layers, row *r) {
       cJSON_AddNumberToObject(x, "flops_executed", conv_executed(step->plan));
       cJSON_AddNumberToObject(x, "gflops", flops / layers[i].ns);
       cJSON_AddNumberToObject(x, "pct_peak", 100 * flops / layers[i].ns * 1e9 / layers[i].peak);
-      if (isfinite(layers[i].alone_ns)) {
-        cJSON_AddNumberToObject(x, "alone_cold_ns", layers[i].alone_ns);
-        cJSON_AddNumberToObject(x, "vs_alone", against_alone(&layers[i]));
-      }
+      cJSON_AddNumberToObject(x, "alone_cold_ns", layers[i].alone_ns);
+      cJSON_AddNumberToObject(x, "vs_alone", layers[i].vs_alone);
       if (f)
         fprintf(f, " %8.2f %7.1f %8.3f", flops / layers[i].ns, 100 * flops / layers[i].ns * 1e9 / layers[i].peak,
-                against_alone(&layers[i]));
+                layers[i].vs_alone);
     } else if (f) {
       fprintf(f, " %8s %7s %8s", "", "", "");
     }
@@ -372,6 +333,23 @@ static void add_line(row *r, const char *form, ...) {
     r->table = both;
   }
   if (n >= 0) free(line);
+}
+
+// How far the convolutions in the network are from the same ones by themselves: what one learns from rows of convolutions.
+static void report_alone(const layer *layers, int steps, row *r) {
+  double *x = malloc((size_t)steps * sizeof *x);
+  size_t n = 0;
+  for (int i = 0; x && i < steps; i++)
+    if (isfinite(layers[i].vs_alone)) x[n++] = layers[i].vs_alone;
+  if (n) {
+    const double median = stats_of_median(x, n).median;
+    cJSON_AddNumberToObject(r->more, "vs_alone", median);
+    cJSON_AddNumberToObject(r->more, "vs_alone_min", x[0]);
+    cJSON_AddNumberToObject(r->more, "vs_alone_max", x[n - 1]);
+    add_line(r, "  convolutions against themselves alone with cold weights: median %.3f, from %.3f to %.3f\n", median, x[0],
+             x[n - 1]);
+  }
+  free(x);
 }
 
 static void report_whole(const inference *f, const double pct[3], row *r) {
@@ -492,14 +470,14 @@ static exit_code check_all(backbone *b, const model_row *m, loaded *l, const tea
 }
 
 // The table of nodes in front of the lines on the whole.
-static bb_status add_layers(const options *o, const team *t, bb_isa isa, loaded *l, row *r, bb_error *error) {
+static bb_status add_layers(const team *t, bb_isa isa, loaded *l, row *r) {
   layer *layers = calloc((size_t)bb_net_steps(l->net), sizeof *layers);
   bb_status status = layers ? time_layers(t, isa, &l->f, layers) : BB_NO_MEMORY;
-  if (status == BB_OK) status = time_alone(o, t, isa, l->net, layers, error);
   if (status == BB_OK) {
     char *head = r->table;
     r->table = NULL;
     report_layers(l->net, layers, r);
+    report_alone(layers, bb_net_steps(l->net), r);
     add_line(r, "%s", head ? head : "");
     free(head);
   }
@@ -507,7 +485,7 @@ static bb_status add_layers(const options *o, const team *t, bb_isa isa, loaded 
   return status;
 }
 
-static bb_status time_model(const options *o, const team *t, bb_isa isa, loaded *l, row *r, bb_error *error) {
+static bb_status time_model(const options *o, const team *t, bb_isa isa, loaded *l, row *r) {
   l->f.conv_ns = l->f.rest_ns = l->f.wall_ns = 0;
   l->f.calls = 0;
   samples out = {0};
@@ -521,7 +499,7 @@ static bb_status time_model(const options *o, const team *t, bb_isa isa, loaded 
   if (status != BB_OK) return status;
   report_whole(&l->f, pct, r);
   r->state = ROW_DONE;
-  return o->layers && o->streams == 1 ? add_layers(o, t, isa, l, r, error) : BB_OK;
+  return o->layers && o->streams == 1 ? add_layers(t, isa, l, r) : BB_OK;
 }
 
 static exit_code measure_model(session *s, void *context, row *r) {
@@ -537,7 +515,7 @@ static exit_code measure_model(session *s, void *context, row *r) {
     code = planning_save(m->how);
     describe(&l, m->of, m, r);
     if (code == EXIT_OK && !o->no_check) code = check_all(m->of, m, &l, t, r);
-    if (code == EXIT_OK && r->state == ROW_PENDING) status = time_model(o, t, m->isa, &l, r, &error);
+    if (code == EXIT_OK && r->state == ROW_PENDING) status = time_model(o, t, m->isa, &l, r);
   } else if (status == BB_UNSUPPORTED) {
     row_skip(r, "%s", error.text);
     status = BB_OK;

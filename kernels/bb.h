@@ -177,6 +177,9 @@ const bb_kernel *bb_plan_kernel(const bb_plan *plan);
 const bb_config *bb_plan_config(const bb_plan *plan);
 size_t bb_plan_packed_bytes(const bb_plan *plan);
 const float *bb_plan_packed(const bb_plan *plan);
+// Moves the packed weights to `memory`, BB_ALIGN aligned and bb_plan_packed_bytes large, which must outlive the plan: for who
+// wants those of many plans in one piece. Not while the plan runs.
+void bb_plan_move(bb_plan *plan, float *memory);
 bb_workspace bb_plan_workspace(const bb_plan *plan, int threads);
 
 // The kernel and config that bb_plan_create takes under these options, without weights: measuring makes some up.

@@ -15,9 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#if defined(__x86_64__)
-#include <emmintrin.h>
-#endif
 
 #include "common.h"
 #include "error.h"
@@ -32,6 +29,7 @@ struct bb_plan {
   size_t stages;
   size_t packed_bytes;
   float *packed;  // NULL if the kernel packs nothing
+  bool moved;     // packed belongs to someone else
 };
 
 // ---- choice --------------------------------------------------------------------------------------------------------
@@ -216,6 +214,7 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
   memcpy(packed, plan->packed, plan->packed_bytes);
   **out = *plan;
   (*out)->packed = packed;
+  (*out)->moved = false;
   return BB_OK;
 }
 
@@ -256,26 +255,6 @@ static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// Takes memory out of every cache. Activations stay where they are, as inside a network. Where the processor has no such
-// instruction, cold is the same as hot.
-static void evict(const void *memory, size_t bytes) {
-  const char *p = memory;
-  for (size_t i = 0; i < bytes; i += BB_ALIGN) {
-#if defined(__x86_64__)
-    _mm_clflush(p + i);
-#elif defined(__aarch64__)
-    __asm__ volatile("dc civac, %0" ::"r"(p + i) : "memory");
-#else
-    (void)p;
-#endif
-  }
-#if defined(__x86_64__)
-  _mm_mfence();
-#elif defined(__aarch64__)
-  __asm__ volatile("dsb ish" ::: "memory");
-#endif
 }
 
 // Weights that have not been used for long are in no TLB either, and walks of page tables take a good part of their time. A
@@ -414,7 +393,7 @@ static double time_batch(runner *r, const arena *a, const bb_plan_options *optio
   for (int i = 0; i < r->calls && options->cold; i++) {
     const bb_plan *plan = r->plan[r->next++ % r->copies];
     if (i == 0) bb_plan_run(plan, a->exec, options->pool, &a->io);
-    evict(plan->packed, plan->packed_bytes);
+    bb_evict(plan->packed, plan->packed_bytes);
     bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, (void *)(uintptr_t)a);
     const double start = now();
     bb_plan_run(plan, a->exec, options->pool, &a->io);
@@ -562,8 +541,16 @@ bb_status bb_plan_create(const bb_task *task, const bb_weights *given, const bb_
 
 void bb_plan_destroy(bb_plan *plan) {
   if (!plan) return;
-  free(plan->packed);
+  if (!plan->moved) free(plan->packed);
   free(plan);
+}
+
+void bb_plan_move(bb_plan *plan, float *memory) {
+  if (!plan->packed) return;
+  memcpy(memory, plan->packed, plan->packed_bytes);
+  if (!plan->moved) free(plan->packed);
+  plan->packed = memory;
+  plan->moved = true;
 }
 
 const bb_task *bb_plan_task(const bb_plan *plan) { return &plan->task; }

@@ -162,6 +162,8 @@ void bb_stream_destroy(bb_stream *stream);
 // input: N x C x H x W. Allocates nothing; makes no system call but those of the pool. If ns is not NULL, ns[i] is the clock
 // (CLOCK_MONOTONIC, nanoseconds) before step i, ns[bb_net_steps] after the last.
 void bb_stream_run(bb_stream *stream, bb_pool *pool, const float *input, uint64_t *ns);
+// Step i by itself, on whatever its inputs hold after a run: for who wants to time it.
+void bb_stream_run_step(bb_stream *stream, bb_pool *pool, const float *input, int i);
 // Output i of the graph, NCHW, of the last run.
 const float *bb_stream_output(const bb_stream *stream, int i);
 

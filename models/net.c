@@ -21,6 +21,7 @@ struct bb_net {
   const bb_oper **oper;  // of each step
   bb_plan **plan;        // of each step
   char **names;          // of each step: the node's name, NUL, the fused ones
+  char *packed;          // the weights of all plans
   bb_net_bytes bytes;
   int outputs;
 };
@@ -154,6 +155,22 @@ static bb_status make_steps(bb_net *net, bb_error *error) {
   return BB_OK;
 }
 
+// All packed weights in one piece, in huge pages: by the time a layer runs again its page translations are gone, and with small
+// pages that is 5 % of a 1x1 layer with 1 MB of weights. Each begins a page: prefetchers of the hardware stop at their ends.
+static bb_status gather_weights(bb_net *net) {
+  enum { PAGE = 4096 };
+  size_t bytes = 0;
+  for (int i = 0; i < net->steps; i++) bytes += bb_align_up(bb_plan_packed_bytes(net->plan[i]), PAGE);
+  net->packed = bb_alloc(bytes);
+  if (!net->packed) return BB_NO_MEMORY;
+  char *next = net->packed;
+  for (int i = 0; i < net->steps; i++) {
+    bb_plan_move(net->plan[i], (float *)(void *)next);
+    next += bb_align_up(bb_plan_packed_bytes(net->plan[i]), PAGE);
+  }
+  return BB_OK;
+}
+
 // ---- creation ------------------------------------------------------------------------------------------------------
 
 static bb_status compile(bb_net *net, const bb_graph *graph, const bb_params *params, const bb_plan_options *options,
@@ -168,6 +185,7 @@ static bb_status compile(bb_net *net, const bb_graph *graph, const bb_params *pa
   if (!status) status = bb_program_layout(p, error);
   if (!status) status = bb_program_memory(p, wanted(mask, "reuse"));
   if (!status) status = make_steps(net, error);
+  if (!status) status = gather_weights(net);
   return status;
 }
 
@@ -224,6 +242,7 @@ void bb_net_destroy(bb_net *net) {
     if (net->plan) bb_plan_destroy(net->plan[i]);
     if (net->names) free(net->names[i]);
   }
+  free(net->packed);
   free(net->step);
   free(net->oper);
   free(net->plan);
@@ -291,13 +310,17 @@ static uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void bb_stream_run_step(bb_stream *s, bb_pool *pool, const float *input, int i) {
+  bb_io io = s->io[i];
+  if (!io.x) io.x = input;
+  bb_plan_run(s->net->plan[i], s->exec, pool, &io);
+}
+
 void bb_stream_run(bb_stream *s, bb_pool *pool, const float *input, uint64_t *ns) {
   const bb_net *net = s->net;
   for (int i = 0; i < net->steps; i++) {
-    bb_io io = s->io[i];
-    if (!io.x) io.x = input;
     if (ns) ns[i] = now();
-    bb_plan_run(net->plan[i], s->exec, pool, &io);
+    bb_stream_run_step(s, pool, input, i);
   }
   if (ns) ns[net->steps] = now();
 }
