@@ -104,7 +104,8 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
   (void)low;  // without LOW_TILES
   BB_UNROLL
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
-  const ptrdiff_t y_block = p->y_block, x2_block = p->x2_block;
+  const ptrdiff_t x2_block = p->x2_block;
+  ptrdiff_t y_block = p->y_block;
   if (p->bias) {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
@@ -165,6 +166,8 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     w += (ptrdiff_t)p->R * p->S * tap;
   }
 
+  // Addresses that gcc made for loading sums are not worth keeping (see bb_in_register).
+  __asm__("" : "+r"(y_block), "+r"(y));
 #ifdef LOW_TILES
   BB_UNROLL
   for (int m = 0; low && m < mr; m++) acc[m][nr - 1] = vlow(acc[m][nr - 1]);
@@ -502,7 +505,9 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
     const int kc = (int)(item % (size_t)all.kchunks), rc = (int)(item / (size_t)all.kchunks % (size_t)all.rchunks);
     const int ng = (int)(item / (size_t)all.kchunks / (size_t)all.rchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
-    const int strips = bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
+    // Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
+    const bool one_go = base.flat && cblocks == 1 && clamp;
+    const int strips = one_go ? 1 : bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
     if (kc == 0 || item == first_item) {
       g = base;
       x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
@@ -517,7 +522,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
         const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
         const span from = segment(&g, strip0);
         const bool across = goes_across(t, &g, strip1 - strip0, widest(nr));
-        const int pixels = from.q1 - from.q0;
+        const int pixels = (one_go ? segment(&g, strip1 - 1).q1 : from.q1) - from.q0;
         walk s = {
             .c = c,
             .g = &g,
@@ -538,8 +543,9 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
             .widest = widest(nr),
             .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
         };
-        const int tiles =
-            across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest) : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
+        const int tiles = one_go   ? bb_ceil_div(pixels, s.widest)
+                          : across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest)
+                                   : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
         s.panel.share = bb_ceil_div(s.panel.end / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
@@ -555,7 +561,8 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
           if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
-          for (int seg = strip0; seg < strip1; seg++) {
+          if (one_go) walk_pixels(&s, from.p, from.q0, pixels);
+          for (int seg = strip0; !one_go && seg < strip1; seg++) {
             const span at = segment(&g, seg);
             if (!across) walk_pixels(&s, at.p, at.q0, at.q1 - at.q0);
             if (last && !clamp)
