@@ -20,6 +20,18 @@ BB_INLINE vf vfma_lane(vf a, const int lane, vf b, vf c) {
 // For each of the four channels.
 BB_INLINE double tap_loads(double mr, int nr) { return mr / VL + nr; }
 
+// Sums begin; the channels done: none, so that loads stay aligned to lanes.
+BB_INLINE int taps_begin(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,
+                         int lanes) {
+  (void)x, (void)at, (void)w, (void)lanes;
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) acc[m][j] = vzero();
+  }
+  return 0;
+}
+
 // x: pixel 0; at: from there to each pixel; w: [lane][nr*VL].
 BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,
                     int lanes) {

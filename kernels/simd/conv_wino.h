@@ -370,18 +370,15 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
   ptrdiff_t at[MR_MAX];
   BB_UNROLL
   for (int i = 0; i < mr; i++) at[i] = i * VL;
-  BB_UNROLL
-  for (int j = 0; j < nr; j++) {
-    BB_UNROLL
-    for (int i = 0; i < mr; i++) acc[i][j] = vzero();
-  }
   const float *u = p->u;
+  int done = taps_begin(mr, nr, acc, v, at, u, p->blocks ? p->lanes[0] : 0);
   for (int b = 0; b < p->blocks; b++, v += p->v_block) {
     const int lanes = p->lanes[b];
     for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(u + p->ahead + i, 0, 2);
     if (p->x) fetch_lines(p->x);
     if (p->y) fetch_lines(p->y);
-    taps(mr, nr, acc, v, at, u, lanes);
+    taps(mr, nr, acc, v + done, at, u + done * nr * VL, lanes - done);
+    done = 0;
     u += lanes * nr * VL;
   }
   if (p->add) {
