@@ -159,7 +159,11 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
           fetch(wr + p->ahead, fetch0, fetch1);
-          if (mask) taps_masked(mr, nr, acc, xs, at, wr, lanes, mask);
+          // Beside two FMAs a cycle there is hardly room for a branch per pixel: not where all pixels meet the tap after all.
+          if (FMA_PER_CYCLE > 1 && mask == (1u << mr) - 1)
+            taps(mr, nr, acc, xs, at, wr, lanes);
+          else if (mask)
+            taps_masked(mr, nr, acc, xs, at, wr, lanes, mask);
         }
       }
     }
