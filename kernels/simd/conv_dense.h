@@ -104,20 +104,24 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
   (void)low;  // without LOW_TILES
   BB_UNROLL
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
+  const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
+  const int r0 = to->r0, r1 = to->r1, fetch1 = bb_min(p->end, fetch0 + p->share);
+  // Where there are many taps not all pixels may meet the first.
+  int done = taps_begin(mr, nr, acc, x, at, w, ONE_TAP ? p->lanes[0] : 0);
   const ptrdiff_t x2_block = p->x2_block;
   ptrdiff_t y_block = p->y_block;
   if (p->bias) {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
-      const vf b = vload(p->bias + j * VL);
+      const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = b;
+      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], bias);
     }
   } else {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vload(y + j * y_block + (stride ? m * VL : to->y[m]));
+      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(y + j * y_block + (stride ? m * VL : to->y[m])));
     }
   }
   if (x2) {
@@ -128,8 +132,6 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     }
   }
 
-  const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
-  const int r0 = to->r0, r1 = to->r1, fetch1 = bb_min(p->end, fetch0 + p->share);
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
@@ -138,10 +140,11 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       fetch(w + p->ahead, fetch0, fetch1);
 #ifdef LOW_TILES
       if (low)
-        taps_low(mr, nr, acc, x, at, w, lanes);
+        taps_low(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
       else
 #endif
-        taps(mr, nr, acc, x, at, w, lanes);
+        taps(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
+      done = 0;
       w += tap;
       continue;
     }
@@ -170,12 +173,12 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     w += (ptrdiff_t)p->R * p->S * tap;
   }
 
-  // Addresses that gcc made for loading sums are not worth keeping (see bb_in_register).
-  __asm__("" : "+r"(y_block), "+r"(y));
 #ifdef LOW_TILES
   BB_UNROLL
   for (int m = 0; low && m < mr; m++) acc[m][nr - 1] = vlow(acc[m][nr - 1]);
 #endif
+  // The addresses that gcc made for loading sums are not worth keeping (see bb_in_register).
+  __asm__("" : "+r"(y_block), "+r"(y));
   if (p->low > -INFINITY) {
     const vf low_limit = vset1(p->low);
     BB_UNROLL
