@@ -755,7 +755,7 @@ BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
   return ((pixels + outputs) * VL + FREQS * wino_layout(t, config).one) * sizeof(float);
 }
 
-// Blocks of one, two and four register tiles, as long as V leaves room for M and U in L2, for each width of k groups.
+// Blocks of 6 to 56 tiles, as long as V leaves room for M and U in L2, for each width of k groups.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
@@ -766,7 +766,7 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
     const int nr = bb_min(nr_order[i], yb);
     if (width_repeats(i, yb)) continue;
     int last = 0;
-    for (int turns = 1; turns <= 4; turns *= 2) {
+    for (int turns = bb_ceil_div(6, widest(nr)); turns * widest(nr) <= 56; turns *= 2) {
       const int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
       const int tile = bb_ceil_div(g.tiles, blocks);
       if (n == max || tile == last || (last && tile > fit)) continue;
@@ -792,7 +792,7 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
 // ---- cost ----------------------------------------------------------------------------------------------------------
 
 // Beside the FMAs of a register tile: its call, its sums' way to memory.
-enum { CALL_CYCLES = 40, SUM_CYCLES = 2, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
+enum { CALL_CYCLES = 20, SUM_CYCLES = 1, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
 
 // Cycles of all products over blocks of `tiles` tiles, `blocks` times.
 static double multiply_cycles(const bb_task *t, const bb_config *config, double tiles, double blocks) {
@@ -842,7 +842,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     products = multiply_cycles(t, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb + config->k) * per_tile;
-    if (all > 0.4 * l2) lost += blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
+    if (all > 0.4 * l2) lost += 0.25 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
   const double stream = u / (machine->cold ? dram : again) + (blocks - 1) * u / again;
