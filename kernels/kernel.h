@@ -44,6 +44,7 @@ typedef struct bb_args {
   bb_io io;
   char *shared;      // workspace.shared bytes, BB_ALIGN aligned
   char *per_thread;  // of this thread: workspace.per_thread bytes, BB_ALIGN aligned; set by the runner for each call
+  bool kept;         // per_thread is as an earlier call of this run of this stage left it; set by the runner for each call
   int threads;
 } bb_args;
 

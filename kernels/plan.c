@@ -567,12 +567,14 @@ bb_workspace bb_plan_workspace(const bb_plan *plan, int threads) {
 
 // ---- execution -----------------------------------------------------------------------------------------------------
 
-// One allocation: this struct, then at `shared` the area of all threads, then at `per_thread` one area per thread.
+// One allocation: this struct, then at `shared` the area of all threads, then at `per_thread` one area per thread, behind a
+// line with the number of the last run of a stage that used it.
 struct bb_exec {
   int threads;
   size_t bytes;  // of the whole allocation
   size_t per_thread_stride;
   char *shared, *per_thread;
+  uint64_t runs;    // of stages
   bb_times *times;  // NULL: nobody wants to know
 };
 
@@ -589,7 +591,7 @@ bb_status bb_exec_create(const bb_plan *const *plans, size_t count, int threads,
   if (shared > PTRDIFF_MAX / 2 || per_thread > PTRDIFF_MAX / 4 / (size_t)threads) return BB_NO_MEMORY;
   const size_t header = bb_align_up(sizeof(bb_exec), BB_ALIGN);
   const size_t shared_bytes = bb_align_up(shared, BB_ALIGN);
-  const size_t stride = bb_align_up(per_thread, BB_ALIGN);
+  const size_t stride = BB_ALIGN + bb_align_up(per_thread, BB_ALIGN);
   const size_t bytes = header + shared_bytes + stride * (size_t)threads;
   char *memory = bb_alloc(bytes);
   if (!memory) return BB_NO_MEMORY;
@@ -599,6 +601,7 @@ bb_status bb_exec_create(const bb_plan *const *plans, size_t count, int threads,
                     .per_thread_stride = stride,
                     .shared = memory + header,
                     .per_thread = memory + header + shared_bytes};
+  for (int t = 0; t < threads; t++) memset(exec->per_thread + (size_t)t * stride, 0, sizeof exec->runs);
   *out = exec;
   return BB_OK;
 }
@@ -611,13 +614,18 @@ typedef struct stage_context {
   bb_args args;
   void (*run)(const bb_args *args, size_t first, size_t last);
   size_t per_thread_stride;
+  uint64_t number;  // of this run
   uint64_t *busy;
 } stage_context;
 
 static void run_tiles(void *context, size_t first, size_t last, int thread) {
   const stage_context *c = context;
   bb_args args = c->args;
-  args.per_thread += (size_t)thread * c->per_thread_stride;
+  char *const area = args.per_thread + (size_t)thread * c->per_thread_stride;
+  uint64_t *const last_run = (uint64_t *)(void *)area;
+  args.kept = *last_run == c->number;
+  *last_run = c->number;
+  args.per_thread = area + BB_ALIGN;
   c->run(&args, first, last);
 }
 
@@ -641,6 +649,7 @@ void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool
                                     .threads = threads},
                            .run = s->run,
                            .per_thread_stride = exec->per_thread_stride,
+                           .number = ++exec->runs,
                            .busy = exec->times ? &exec->times->busy[stage] : NULL};
   bb_pool_run(pool, s->tiles(&plan->task, &plan->config, threads), exec->times ? time_tiles : run_tiles, &context);
 }

@@ -128,22 +128,26 @@ typedef struct job {
   char *shared, *per_thread[MAX_THREADS];
 } job;
 
+static void run_tiles(const job *j, const bb_stage *stage, bb_args *args, size_t thread, bool *used, size_t first,
+                      size_t last) {
+  args->per_thread = j->per_thread[thread];
+  args->kept = used[thread];
+  used[thread] = true;
+  stage->run(args, first, last);
+}
+
 // Each thread's share, last thread first; of a share the second half first, and its last tile is stolen by the next thread.
 static void run_stage(const job *j, const bb_stage *stage) {
   bb_args args = {
       .task = j->task, .config = j->config, .packed = j->packed, .io = *j->io, .shared = j->shared, .threads = j->threads};
   const size_t tiles = stage->tiles(j->task, j->config, j->threads), threads = (size_t)j->threads;
+  bool used[MAX_THREADS] = {false};
   for (size_t t = threads; t-- > 0;) {
     const size_t first = tiles * t / threads, last = tiles * (t + 1) / threads;
     const size_t middle = first + (last - first) / 2, stolen = last - first > 2 ? last - 1 : last;
-    args.per_thread = j->per_thread[t];
-    if (middle < stolen) stage->run(&args, middle, stolen);
-    if (stolen < last) {
-      args.per_thread = j->per_thread[(t + 1) % threads];
-      stage->run(&args, stolen, last);
-      args.per_thread = j->per_thread[t];
-    }
-    if (first < middle) stage->run(&args, first, middle);
+    if (middle < stolen) run_tiles(j, stage, &args, t, used, middle, stolen);
+    if (stolen < last) run_tiles(j, stage, &args, (t + 1) % threads, used, stolen, last);
+    if (first < middle) run_tiles(j, stage, &args, t, used, first, middle);
   }
 }
 

@@ -95,8 +95,15 @@ static void check_args(const bb_args *args) {
   assert_true(args->per_thread >= args->shared + shared);
 }
 
+// What a thread left in its workspace is there as long as the stage goes on, and no longer.
+static void keep(const bb_args *args, char mark) {
+  if (args->kept) assert_int_equal(args->per_thread[0], mark);
+  memset(args->per_thread, mark, 100);
+}
+
 static void first_stage(const bb_args *args, size_t first, size_t last) {
   check_args(args);
+  keep(args, 1);
   memset(args->shared, 1, 1000 / (size_t)args->threads);
   __atomic_fetch_add(&runs[0], first == 0, __ATOMIC_RELAXED);
   __atomic_fetch_add(&tiles_seen[0], last - first, __ATOMIC_RELAXED);
@@ -110,7 +117,7 @@ static void first_stage(const bb_args *args, size_t first, size_t last) {
 static void second_stage(const bb_args *args, size_t first, size_t last) {
   check_args(args);
   assert_int_equal(__atomic_load_n(&tiles_seen[0], __ATOMIC_RELAXED) % 5, 0);  // the first is over
-  memset(args->per_thread, 2, 100);
+  keep(args, 2);
   assert_int_equal(args->shared[0], 1);
   __atomic_fetch_add(&runs[1], first == 0, __ATOMIC_RELAXED);
   __atomic_fetch_add(&tiles_seen[1], last - first, __ATOMIC_RELAXED);

@@ -13,6 +13,15 @@
 // Part i of [0, n) cut into `parts` parts that differ by one at most starts here.
 BB_INLINE int cut(int n, int parts, int i) { return (int)((long long)n * i / parts); }
 
+// A cut of n: into `least` parts of equal size at most, or a few more to make their number a multiple of `of` if that can be.
+BB_INLINE int chunks_of(int n, int least, int of) {
+  for (int chunks = least; chunks <= n; chunks++) {
+    const int made = bb_ceil_div(n, bb_ceil_div(n, chunks));
+    if (made % of == 0) return made;
+  }
+  return bb_min(n, least);
+}
+
 // Lanes up to the last one that holds a channel.
 BB_INLINE int lanes_used(const bb_map *m, int block) {
   int n = m->block;

@@ -597,15 +597,6 @@ enum { ITEMS_PER_THREAD = 8 };
 // which a line lasts for as many cycles.
 enum { PART_PIXELS = 64 };
 
-// `least` chunks or a few more, a multiple of `parts` if that can be.
-static int chunks_of(int n, int least, int parts) {
-  for (int chunks = least; chunks <= n; chunks++) {
-    const int made = bb_ceil_div(n, bb_ceil_div(n, chunks));
-    if (made % parts == 0) return made;
-  }
-  return bb_min(n, least);
-}
-
 static bb_config dense_config(const bb_task *t, int nr, int threads) {
   const bb_conv *c = &t->problem.conv;
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
@@ -663,14 +654,16 @@ BB_INLINE double tap_cycles(double mr, int nr, bool low, const bb_machine *machi
 // What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
 static double largest_share(const bb_task *t, const bb_config *config, int threads) {
   const items all = items_of(t, config);
+  const int yb = t->y.map->blocks / t->problem.conv.G;
   const size_t n = dense_tiles(t, config, threads), share = n / (size_t)threads, longer = n % (size_t)threads;
   double most = 0, item = 0, total = 0;
   for (size_t thread = 0, i = 0; thread < (size_t)threads; thread++) {
     double mine = 0;
     for (const size_t last = i + share + (thread < longer); i < last; i++) {
       const int kc = (int)(i % (size_t)all.kchunks), rc = (int)(i / (size_t)all.kchunks % (size_t)all.rchunks);
-      const int groups = cut(all.kgroups, all.kchunks, kc + 1) - cut(all.kgroups, all.kchunks, kc);
-      const double size = groups * (double)(cut(all.segments, all.rchunks, rc + 1) - cut(all.segments, all.rchunks, rc));
+      const int k0 = cut(all.kgroups, all.kchunks, kc), k1 = cut(all.kgroups, all.kchunks, kc + 1);
+      const int blocks = cut(yb, all.kgroups, k1) - cut(yb, all.kgroups, k0);
+      const double size = blocks * (double)(cut(all.segments, all.rchunks, rc + 1) - cut(all.segments, all.rchunks, rc));
       mine += size;
       if (size > item) item = size;
     }

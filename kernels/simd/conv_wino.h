@@ -567,12 +567,18 @@ BB_INLINE size_t fused_v_floats(const bb_task *t, int tiles) {
   return FREQS * (size_t)frequency_stride(t->x.map->blocks, tiles);
 }
 
+// What V holds: blocks [b0, b1) of x of a block of tiles. It stands before V, so that the next chunk of k groups finds it.
+typedef struct v_state {
+  int block, b0, b1;
+} v_state;
+
 static bb_workspace fused_workspace(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
   const grid g = grid_of(t);
   const int tiles = fused_items_of(t, config).tiles;
   const size_t floats = fused_v_floats(t, tiles) + FREQS * (size_t)frequency_stride(NR_MAX, tiles);
-  return (bb_workspace){.shared = gap_bytes(t, t->y.H * g.parts), .per_thread = floats * sizeof(float) + sums_bytes(t)};
+  return (bb_workspace){.shared = gap_bytes(t, t->y.H * g.parts),
+                        .per_thread = BB_ALIGN + floats * sizeof(float) + sums_bytes(t)};
 }
 
 static void fused_run(const bb_args *a, size_t first, size_t last) {
@@ -582,27 +588,29 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
   const wino_packed pk = *wino_head(a->packed);
   const kgroup *table = wino_table(a->packed);
   const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
-  float *v = (float *)(void *)a->per_thread, *m = v + fused_v_floats(t, all.tiles);
+  v_state *const has = (v_state *)(void *)a->per_thread;
+  float *v = (float *)(void *)(a->per_thread + BB_ALIGN), *m = v + fused_v_floats(t, all.tiles);
   float *sums = sums_bytes(t) ? m + FREQS * frequency_stride(NR_MAX, all.tiles) : NULL;
+  if (!a->kept) has->block = -1;
 
-  int block = -1, b0 = 0, b1 = 0;  // V holds blocks [b0, b1) of x of this block of tiles
   for (size_t item = first; item < last; item++) {
     const int kc = (int)(item % (size_t)all.kchunks), at = (int)(item / (size_t)all.kchunks);
     const int s0 = cut(g.segments, all.blocks, at), s1 = cut(g.segments, all.blocks, at + 1);
     const int kg0 = cut(all.kgroups, all.kchunks, kc), kg1 = cut(all.kgroups, all.kchunks, kc + 1);
     const int before = tiles_before(&g, s0), tiles = tiles_before(&g, s1) - before;
     const ptrdiff_t v_block = (ptrdiff_t)tiles * VL, v_freq = frequency_stride(t->x.map->blocks, tiles);
-    if (at != block) b0 = b1 = table[kg0].b0;
-    block = at;
+    if (at != has->block) has->b0 = has->b1 = table[kg0].b0;
+    has->block = at;
     for (int kg = kg0; kg < kg1; kg++) {
       const kgroup *k = &table[kg];
-      if (k->b0 < b0 || k->b0 > b1) b0 = b1 = k->b0;
-      for (; b1 < k->b1; b1++) {
+      if (k->b0 < has->b0 || k->b0 > has->b1) has->b0 = has->b1 = k->b0;
+      for (int b = has->b1; b < k->b1; b++) {
         for (int i = s0; i < s1; i++) {
           const segment s = segment_at(&g, i);
-          input_segment(a, &pk.vectors, &s, b1, v + b1 * v_block + (tiles_before(&g, i) - before) * VL, v_freq);
+          input_segment(a, &pk.vectors, &s, b, v + b * v_block + (tiles_before(&g, i) - before) * VL, v_freq);
         }
       }
+      if (has->b1 < k->b1) has->b1 = k->b1;
       const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
       const int slots = FREQS * bb_ceil_div(tiles, widest(k->nr)) * (k->b1 - k->b0);
       fetch x = {0}, y = {0};
@@ -755,7 +763,8 @@ BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
   return ((pixels + outputs) * VL + FREQS * wino_layout(t, config).one) * sizeof(float);
 }
 
-// Blocks of 6 to 56 tiles, as long as V leaves room for M and U in L2, for each width of k groups.
+// Blocks of 6 to 56 tiles, as long as V leaves room for M and U in L2, for each width of k groups; one more for each thread to
+// have blocks of its own.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
@@ -765,15 +774,18 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     const int nr = bb_min(nr_order[i], yb);
     if (width_repeats(i, yb)) continue;
-    int last = 0;
-    for (int turns = bb_ceil_div(6, widest(nr)); turns * widest(nr) <= 56; turns *= 2) {
-      const int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
+    const int first = n;
+    for (int turns = bb_ceil_div(6, widest(nr)), own = 0; !own; turns *= 2) {
+      own = turns * widest(nr) > 56;
+      int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
+      if (own) blocks = bb_min(g.segments, threads);
       const int tile = bb_ceil_div(g.tiles, blocks);
-      if (n == max || tile == last || (last && tile > fit)) continue;
-      last = tile;
-      const int wanted =
-          threads > 1 && blocks < ITEMS_PER_THREAD * threads ? bb_ceil_div(ITEMS_PER_THREAD * threads, blocks) : 1;
-      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, wanted), .tile = tile, .ahead = ahead};
+      bool skip = n == max || (n > first && tile > fit) || (own && threads == 1);
+      for (int j = first; j < n; j++) skip |= out[j].tile == tile;
+      if (skip) continue;
+      const int wanted = threads > 1 ? bb_min(yb, bb_ceil_div(ITEMS_PER_THREAD * threads, blocks)) : 1;
+      const int kchunks = chunks_of(yb, wanted, blocks % threads ? threads : 1);
+      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, kchunks), .tile = tile, .ahead = ahead};
     }
   }
   return n;
@@ -793,6 +805,10 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
 
 // Beside the FMAs of a register tile: its call, its sums' way to memory.
 enum { CALL_CYCLES = 20, SUM_CYCLES = 1, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
+// To write a line again that another core has read: 10 on Zen 4 where two cores share L3, 90 where they do not.
+enum { SHARED_CYCLES = 40 };
+// Where each k group has its own inputs, the stream of weights from memory stops during their transform; to start it again.
+enum { START_CYCLES = 8000 };
 
 // Cycles of all products over blocks of `tiles` tiles, `blocks` times.
 static double multiply_cycles(const bb_task *t, const bb_config *config, double tiles, double blocks) {
@@ -820,6 +836,29 @@ BB_INLINE double stream_rate(const bb_machine *machine, double bytes) {
 // What remains when a stream runs beside products that hide most of it.
 BB_INLINE double overlapped(double cycles, double stream) { return fmax(cycles, stream) + 0.25 * fmin(cycles, stream); }
 
+// What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
+static double largest_share(const bb_task *t, const bb_config *config, int threads) {
+  const grid g = grid_of(t);
+  const fused_items all = fused_items_of(t, config);
+  const int groups = keeps_groups(t) ? t->problem.conv.G : 1, yb = t->y.map->blocks / groups, each = all.kgroups / groups;
+  const int n = all.blocks * all.kchunks, share = n / threads, longer = n % threads;
+  double most = 0, item = 0;
+  for (int thread = 0, i = 0; thread < threads; thread++) {
+    double mine = 0;
+    for (const int last = i + share + (thread < longer); i < last; i++) {
+      const int kc = i % all.kchunks, at = i / all.kchunks;
+      const int k0 = cut(all.kgroups, all.kchunks, kc), k1 = cut(all.kgroups, all.kchunks, kc + 1);
+      const int blocks = k1 / each * yb + cut(yb, each, k1 % each) - k0 / each * yb - cut(yb, each, k0 % each);
+      const double size = blocks * (double)(cut(g.segments, all.blocks, at + 1) - cut(g.segments, all.blocks, at));
+      mine += size;
+      item = fmax(item, size);
+    }
+    most = fmax(most, mine);
+  }
+  const double total = (double)g.segments * t->y.map->blocks;
+  return fmin(most, total / threads + item) / total;
+}
+
 // The factors without a derivation are those of Zen 4, by fit to the 3x3 layers of core40, hot and cold.
 static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads, bool is_staged) {
   const grid g = grid_of(t);
@@ -828,32 +867,43 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double per_tile = FREQS * vector;  // V or M of a tile and block
   const double u = (double)(FREQS * wino_layout(t, config).one * sizeof(float));
 
-  double blocks = 1, inputs = 1, items, products, lost = 0;
+  double blocks = 1, inputs = 1, share, products, lost = 0;
   if (is_staged) {
-    items = (double)staged_multiply_tiles(t, config, threads);
+    const double items = (double)staged_multiply_tiles(t, config, threads);
+    share = ceil(items / threads) / items;
+    // Lines of V and M that one thread writes and another reads.
+    lost += SHARED_CYCLES * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
     products = multiply_cycles(t, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
     if (all > 2 * l2) lost += 4 * (all - 2 * l2) / stream_rate(machine, all);
   } else {
     const fused_items f = fused_items_of(t, config);
     blocks = f.blocks;
-    items = blocks * f.kchunks;
-    if (blocks < threads) inputs = fmin(f.kchunks, threads / blocks);
+    share = largest_share(t, config, threads);
+    // Threads that meet in a block each make its V, but for that of other groups.
+    inputs = blocks < threads ? fmin(f.kchunks, threads / blocks) : f.blocks % threads ? 1 + (threads - 1) / blocks : 1;
+    if (keeps_groups(t)) inputs = fmax(1, inputs / t->problem.conv.G);
     products = multiply_cycles(t, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
-    const double all = g.tiles / blocks * (xb + config->k) * per_tile;
+    const double all = g.tiles / blocks * (xb / t->problem.conv.G + config->k) * per_tile;
     if (all > 0.4 * l2) lost += 0.25 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
-  const double stream = u / (machine->cold ? dram : again) + (blocks - 1) * u / again;
+  // What memory gives to all threads together is little more than what it gives to one; wide k groups get less of it.
+  const double mine = blocks < threads ? share : 1;  // of U
+  const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
+  const double once = machine->cold ? u / dram * fmax(mine, 0.75) * wide : u / again * share;
+  const double stream = once + (blocks - 1) * u / again * share;
+  const bool stops = machine->cold && !is_staged && t->problem.conv.G > 1;
+  const double starts = stops ? mine * kgroup_count(t, config) * START_CYCLES : 0;
   // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
   const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
   if ((pixels + outputs) * vector > l3 / 4)
     lost += (config->ahead ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
   const double transforms = g.tiles * (xb * inputs * INPUT_CYCLES + yb * OUTPUT_CYCLES);
-  const double share = ceil(items / threads) / items;
-  return (overlapped(products, stream) + transforms + lost) * share + (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
+  return overlapped(products * share, stream) + starts + (transforms + lost) * share +
+         (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
 }
 
 static double fused_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
