@@ -21,12 +21,6 @@ typedef __m512i vi;
 
 BB_INLINE vf vload(const float *p) { return _mm512_loadu_ps(p); }
 BB_INLINE void vstore(float *p, vf x) { _mm512_storeu_ps(p, x); }
-// vstore for many vectors in a row beside FMAs. On Zen 4 a 512-bit store takes 1.3 cycles of the FMA unit, two halves 0.5: the
-// data of a store goes 256 bits a cycle, and what waits for it fills the FMA's scheduler.
-BB_INLINE void vstore_beside_fma(float *p, vf x) {
-  _mm256_storeu_ps(p, _mm512_castps512_ps256(x));
-  _mm256_storeu_ps(p + VL / 2, _mm512_extractf32x8_ps(x, 1));
-}
 // The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
 BB_INLINE vf vload_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 BB_INLINE void vstore_n(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }

@@ -11,8 +11,6 @@ BB_INLINE int stem_most(int nr) { return nr == 3 ? 8 : 12; }
 // Two FMAs per cycle, as on neoverse-n1.
 #define VECTOR_CYCLES 0.5
 
-enum { STEM_STEP = VL };
-
 // May read up to three pixels past the last one; the copied rows have room for them.
 BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr) {
   BB_UNROLL
@@ -26,6 +24,16 @@ BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int n
       if (i + 3 < mr) sum[i + 3][j] = vfmaq_laneq_f32(sum[i + 3][j], w[j], v, 3);
     }
   }
+}
+
+BB_INLINE int stem_begin(const float *x, const int *offset, const float *w, int taps, vf (*sum)[4], int mr, int nr) {
+  (void)x, (void)offset, (void)w, (void)taps;
+  BB_UNROLL
+  for (int i = 0; i < mr; i++) {
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) sum[i][j] = vzero();
+  }
+  return 0;
 }
 
 #include "../simd/conv_stem.h"

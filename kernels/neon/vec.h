@@ -21,7 +21,6 @@ typedef int32x4_t vi;
 
 BB_INLINE vf vload(const float *p) { return vld1q_f32(p); }
 BB_INLINE void vstore(float *p, vf x) { vst1q_f32(p, x); }
-BB_INLINE void vstore_beside_fma(float *p, vf x) { vstore(p, x); }  // see avx512
 // The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
 BB_INLINE vf vload_n(const float *p, int n) {
   float t[4] = {0};

@@ -107,7 +107,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
   const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
   const int r0 = to->r0, r1 = to->r1, fetch1 = bb_min(p->end, fetch0 + p->share);
   // Where there are many taps not all pixels may meet the first.
-  int done = taps_begin(mr, nr, acc, x, at, w, ONE_TAP ? p->lanes[0] : 0);
+  int done = ONE_TAP ? taps_begin(mr, nr, acc, x, at, w, p->lanes[0]) : 0;
   const ptrdiff_t x2_block = p->x2_block;
   ptrdiff_t y_block = p->y_block;
   if (p->bias) {
@@ -115,13 +115,16 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     for (int j = 0; j < nr; j++) {
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], bias);
+      for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
     }
   } else {
     BB_UNROLL
     for (int j = 0; j < nr; j++) {
       BB_UNROLL
-      for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(y + j * y_block + (stride ? m * VL : to->y[m])));
+      for (int m = 0; m < mr; m++) {
+        const vf before = vload(y + j * y_block + (stride ? m * VL : to->y[m]));
+        acc[m][j] = ONE_TAP ? vadd(acc[m][j], before) : before;
+      }
     }
   }
   if (x2) {

@@ -2,7 +2,7 @@
 //
 // First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
 // vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), VECTOR_CYCLES, stem_tap() that
-// does sum[i][j] += x[i] * w[j], and STEM_STEP, how many pixels that takes at once.
+// does sum[i][j] += x[i] * w[j], and stem_begin(), how sums begin.
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
 // rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
@@ -16,7 +16,10 @@
 #include "../bb.h"
 #include "conv.h"
 
-enum { STEM_C = 4 };  // more input channels are better off in blocks
+enum {
+  STEM_C = 4,      // more input channels are better off in blocks
+  STEM_AHEAD = 2,  // tiles; 4 is no better
+};
 
 static bool stem_accepts(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
@@ -134,59 +137,51 @@ typedef struct stem_target {
   float low, high;
 } stem_target;
 
-// The sums of pixel q are complete but for the residual that comes before the activation.
-BB_INLINE void stem_finish(vf *sum, const stem_target *to, ptrdiff_t q, int nr) {
-  if (to->x2) {
-    BB_UNROLL
-    for (int j = 0; j < nr; j++) sum[j] = vadd(sum[j], vload(to->x2 + j * to->x2_block + q * VL));
-  }
-  // Not for nothing: on Zen 4 maxima and minima are work of the FMA unit.
-  if (to->clamp) {
-    const vf low = vset1(to->low), high = vset1(to->high);
-    BB_UNROLL
-    for (int j = 0; j < nr; j++) sum[j] = vclamp(sum[j], low, high);
-  }
-  BB_UNROLL
-  for (int j = 0; j < nr; j++) vstore_beside_fma(to->y + j * to->y_block + q * VL, sum[j]);
-}
-
 // mr pixels of nr blocks; x points at the first pixel's place in the strip.
 BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr) {
   vf sum[16][4];
+  const float *w = to->w;
+  int t = stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
     const vf bias = vload(to->bias + j * VL);
     BB_UNROLL
-    for (int i = 0; i < mr; i++) sum[i][j] = bias;
+    for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], bias);
   }
-  const float *w = to->w;
-  for (int t = 0; t < to->taps - 1; t++, w += nr * VL) {
+  for (w += t * nr * VL; t < to->taps; t++, w += nr * VL) {
     vf ws[4];
     BB_UNROLL
     for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
     stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr);
   }
-  // The last tap, and what follows it a few pixels at a time: their stores run beside the FMAs of the others.
-  vf ws[4];
-  BB_UNROLL
-  for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
-  x = bb_in_register(x + to->offset[to->taps - 1]);
-  BB_UNROLL
-  for (int i = 0; i < mr; i += STEM_STEP) {
-    stem_tap(x + i, ws, sum + i, bb_min(mr - i, STEM_STEP), nr);
+  if (to->x2) {
     BB_UNROLL
-    for (int l = i; l < bb_min(mr, i + STEM_STEP); l++) stem_finish(sum[l], to, q + l, nr);
-  }
-}
-
-// A row that no tap meets.
-static void stem_bias_row(const stem_target *to, int Q, int nr) {
-  for (int j = 0; j < nr; j++) {
-    for (int q = 0; q < Q; q++) {
-      vf v = vload(to->bias + j * VL);
-      if (to->x2) v = vadd(v, vload(to->x2 + j * to->x2_block + q * VL));
-      vstore(to->y + j * to->y_block + q * VL, vclamp(v, vset1(to->low), vset1(to->high)));
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], vload(to->x2 + j * to->x2_block + (q + i) * VL));
     }
+  }
+  // Not for nothing: on Zen 4 maxima and minima are work of the FMA unit.
+  if (to->clamp) {
+    const vf low = vset1(to->low), high = vset1(to->high);
+    BB_UNROLL
+    for (int j = 0; j < nr; j++) {
+      BB_UNROLL
+      for (int i = 0; i < mr; i++) sum[i][j] = vclamp(sum[i][j], low, high);
+    }
+  }
+  float *y = to->y + q * VL;
+  // A first layer writes as fast as any: lines that other work on the machine has driven out of the caches are on their way
+  // early.
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) __builtin_prefetch(y + j * to->y_block + (STEM_AHEAD * mr + i) * VL, 1, 3);
+  }
+  BB_UNROLL
+  for (int j = 0; j < nr; j++, y += to->y_block) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) vstore(y + i * VL, sum[i][j]);
   }
 }
 
@@ -223,10 +218,6 @@ BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr)
 #undef STEM_TILES
 
 static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
-  if (to->taps == 0) {
-    stem_bias_row(to, Q, nr);
-    return;
-  }
   switch (nr) {
     case 1:
       stem_row_of(x, to, Q, 1);
