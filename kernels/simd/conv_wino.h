@@ -548,9 +548,9 @@ typedef struct fused_items {
   int tiles;  // of the largest block, at most
 } fused_items;
 
-BB_INLINE fused_items fused_items_of(const bb_task *t, const bb_config *config) {
+BB_INLINE fused_items fused_items_of(const bb_task *t, const bb_config *config, int count) {
   const grid g = grid_of(t);
-  fused_items i = {.kgroups = kgroup_count(t, config)};
+  fused_items i = {.kgroups = count};
   i.blocks = bb_min(g.segments, bb_ceil_div(g.tiles, config->tile));
   i.kchunks = bb_min(i.kgroups, bb_ceil_div(t->y.map->blocks, config->kt));
   i.tiles = bb_ceil_div(g.segments, i.blocks) * bb_ceil_div(g.cols, g.parts);
@@ -559,7 +559,7 @@ BB_INLINE fused_items fused_items_of(const bb_task *t, const bb_config *config) 
 
 static size_t fused_tiles(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
-  const fused_items i = fused_items_of(t, config);
+  const fused_items i = fused_items_of(t, config, kgroup_count(t, config));
   return (size_t)i.blocks * (size_t)i.kchunks;
 }
 
@@ -575,7 +575,7 @@ typedef struct v_state {
 static bb_workspace fused_workspace(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
   const grid g = grid_of(t);
-  const int tiles = fused_items_of(t, config).tiles;
+  const int tiles = fused_items_of(t, config, kgroup_count(t, config)).tiles;
   const size_t floats = fused_v_floats(t, tiles) + FREQS * (size_t)frequency_stride(NR_MAX, tiles);
   return (bb_workspace){.shared = gap_bytes(t, t->y.H * g.parts),
                         .per_thread = BB_ALIGN + floats * sizeof(float) + sums_bytes(t)};
@@ -583,9 +583,9 @@ static bb_workspace fused_workspace(const bb_task *t, const bb_config *config, i
 
 static void fused_run(const bb_args *a, size_t first, size_t last) {
   const bb_task *t = a->task;
-  const grid g = grid_of(t);
-  const fused_items all = fused_items_of(t, a->config);
   const wino_packed pk = *wino_head(a->packed);
+  const grid g = grid_of(t);
+  const fused_items all = fused_items_of(t, a->config, (int)pk.count);
   const kgroup *table = wino_table(a->packed);
   const unsigned char *lanes = (const unsigned char *)(a->packed + pk.lanes);
   v_state *const has = (v_state *)(void *)a->per_thread;
@@ -839,7 +839,7 @@ BB_INLINE double overlapped(double cycles, double stream) { return fmax(cycles, 
 // What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
 static double largest_share(const bb_task *t, const bb_config *config, int threads) {
   const grid g = grid_of(t);
-  const fused_items all = fused_items_of(t, config);
+  const fused_items all = fused_items_of(t, config, kgroup_count(t, config));
   const int groups = keeps_groups(t) ? t->problem.conv.G : 1, yb = t->y.map->blocks / groups, each = all.kgroups / groups;
   const int n = all.blocks * all.kchunks, share = n / threads, longer = n % threads;
   double most = 0, item = 0;
@@ -877,7 +877,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     const double all = g.tiles * (xb + yb) * per_tile;
     if (all > 2 * l2) lost += 4 * (all - 2 * l2) / stream_rate(machine, all);
   } else {
-    const fused_items f = fused_items_of(t, config);
+    const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
     blocks = f.blocks;
     share = largest_share(t, config, threads);
     // Threads that meet in a block each make its V, but for that of other groups.
