@@ -351,15 +351,17 @@ BB_INLINE void fetch_spread(fetch *f, int tiles, int slots) {
 // ---- multiply ------------------------------------------------------------------------------------------------------
 
 // What the register tiles of one panel of weights share.
+enum { PACE = VL > 8 ? 4 : VL };
 typedef struct product {
   const float *u;
   const unsigned char *lanes;  // of each block of x
   int blocks;
   ptrdiff_t v_block, m_block;
   bool add;  // to the sums in M
-  // Each register tile fetches its share of the next panel, [fetch0, fetch1) floats of every block's weights.
+  // Each register tile fetches its share of the next panel, [fetch0, fetch1) floats of every block's weights, `step` of them
+  // every PACE channels: in one go they would keep its own loads waiting.
   ptrdiff_t ahead;
-  int fetch0, fetch1;
+  int fetch0, fetch1, step;
   fetch *x, *y;  // or NULL
 } product;
 
@@ -374,13 +376,19 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
   int done = taps_begin(mr, nr, acc, v, at, u, p->blocks ? p->lanes[0] : 0);
   for (int b = 0; b < p->blocks; b++, v += p->v_block) {
     const int lanes = p->lanes[b];
-    for (int i = p->fetch0; i < p->fetch1; i += LINE) __builtin_prefetch(u + p->ahead + i, 0, 2);
     // The next register tile's pixels: short pieces of many streams (AVX2: 84 -> 87 %, 82 -> 90 % of peak; AVX-512: the same).
     BB_UNROLL
     for (int i = 0; i < mr * VL; i += LINE) __builtin_prefetch(v + mr * VL + i, 0, 3);
     if (p->x) fetch_lines(p->x);
     if (p->y) fetch_lines(p->y);
-    taps(mr, nr, acc, v + done, at, u + done * nr * VL, lanes - done);
+    int next = p->fetch0;
+    int c = done;
+    do {
+      for (const int end = bb_min(p->fetch1, next + p->step); next < end; next += LINE)
+        __builtin_prefetch(u + p->ahead + next, 0, 2);
+      taps(mr, nr, acc, v + c, at, u + c * nr * VL, PACE < VL ? bb_min(PACE, lanes - c) : lanes - c);
+      c += PACE;
+    } while (PACE < VL && c < lanes);
     done = 0;
     u += lanes * nr * VL;
   }
@@ -437,6 +445,7 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
       const int t = cut(tiles, runs, r);
       p.fetch0 = cut(lines, runs, r) * LINE;
       p.fetch1 = cut(lines, runs, r + 1) * LINE;
+      p.step = bb_ceil_div((p.fetch1 - p.fetch0) / LINE, VL / PACE) * LINE;
       product_of[g->nr][cut(tiles, runs, r + 1) - t](&p, v + b0 * p.v_block + t * VL, m + t * VL);
     }
   }
