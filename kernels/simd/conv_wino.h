@@ -351,7 +351,7 @@ BB_INLINE void fetch_spread(fetch *f, int tiles, int slots) {
 // ---- multiply ------------------------------------------------------------------------------------------------------
 
 // What the register tiles of one panel of weights share.
-enum { PACE = VL > 8 ? 4 : VL };
+enum { PACE = 4, PIECES = VL > 8 ? VL / PACE : 1 };
 typedef struct product {
   const float *u;
   const unsigned char *lanes;  // of each block of x
@@ -386,9 +386,9 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
     do {
       for (const int end = bb_min(p->fetch1, next + p->step); next < end; next += LINE)
         __builtin_prefetch(u + p->ahead + next, 0, 2);
-      taps(mr, nr, acc, v + c, at, u + c * nr * VL, PACE < VL ? bb_min(PACE, lanes - c) : lanes - c);
+      taps(mr, nr, acc, v + c, at, u + c * nr * VL, PIECES > 1 ? bb_min(PACE, lanes - c) : lanes - c);
       c += PACE;
-    } while (PACE < VL && c < lanes);
+    } while (PIECES > 1 && c < lanes);
     done = 0;
     u += lanes * nr * VL;
   }
@@ -445,7 +445,7 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
       const int t = cut(tiles, runs, r);
       p.fetch0 = cut(lines, runs, r) * LINE;
       p.fetch1 = cut(lines, runs, r + 1) * LINE;
-      p.step = bb_ceil_div((p.fetch1 - p.fetch0) / LINE, VL / PACE) * LINE;
+      p.step = bb_ceil_div((p.fetch1 - p.fetch0) / LINE, PIECES) * LINE;
       product_of[g->nr][cut(tiles, runs, r + 1) - t](&p, v + b0 * p.v_block + t * VL, m + t * VL);
     }
   }
