@@ -116,6 +116,9 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
+      // Lines that were driven out of the caches are back when the sums are done; the few FMAs of one tap do not hide as many.
+      BB_UNROLL
+      for (int m = 0; !ONE_TAP && m < mr; m++) __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
     }
   } else {
     BB_UNROLL
