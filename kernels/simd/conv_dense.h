@@ -116,9 +116,10 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
-      // Lines that were driven out of the caches are back when the sums are done; the few FMAs of one tap do not hide as many.
+      // Lines that were driven out of the caches are back when the sums are done; few FMAs, or two a cycle, hide none.
       BB_UNROLL
-      for (int m = 0; !ONE_TAP && m < mr; m++) __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
+      for (int m = 0; !ONE_TAP && FMA_PER_CYCLE == 1 && m < mr; m++)
+        __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
     }
   } else {
     BB_UNROLL
