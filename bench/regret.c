@@ -155,8 +155,9 @@ static bb_status contest(const study *s, const bb_task *task, bb_isa isa, const 
 }
 
 static void print_entrant(const entrant *e, char text[128]) {
-  const bb_config *c = &e->config;
-  snprintf(text, 128, "%s (%d %d %d %d %d %d %d)", e->kernel->name, c->q, c->k, c->c, c->rows, c->kt, c->tile, c->ahead);
+  char config[64];
+  bb_config_print(&e->config, config, sizeof config);
+  snprintf(text, 128, "%.60s (%s)", e->kernel->name, config);
 }
 
 static void print_verdict(const verdict *v) {

@@ -297,10 +297,6 @@ static double behind(const explanation *e, bool cold, const candidate **fastest)
 
 // ---- report ----------------------------------------------------------------------------------------------------------
 
-static void config_text(const bb_config *c, char text[64]) {
-  snprintf(text, 64, "%d %d %d %d %d %d %d", c->q, c->k, c->c, c->rows, c->kt, c->tile, c->ahead);
-}
-
 static void number(cJSON *x, const char *key, double value) {
   if (isfinite(value)) cJSON_AddNumberToObject(x, key, value);
 }
@@ -350,7 +346,7 @@ static void print_text(const explanation *e, const char *problem, double ghz) {
     const double ratio = behind(e, cold, &fastest);
     char config[64];
     if (ratio == 0) continue;
-    config_text(&fastest->config, config);
+    bb_config_print(&fastest->config, config, sizeof config);
     printf("%-8s %s: it takes %.3f times as long as the fastest measured here", "", cold ? "cold" : "hot", ratio);
     if (!fastest->chosen) printf(", %s (%s)", fastest->kernel->name, config);
     puts("");
@@ -365,7 +361,7 @@ static void print_text(const explanation *e, const char *problem, double ghz) {
       continue;
     }
     char config[64], predicted[24], warm[24], cold[24];
-    config_text(&c->config, config);
+    bb_config_print(&c->config, config, sizeof config);
     time_or_dash(c->cycles / ghz, predicted);
     time_or_dash(hot->time_p50, warm);
     time_or_dash(c->result[1].time_p50, cold);

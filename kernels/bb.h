@@ -109,6 +109,8 @@ bb_status bb_task_views(bb_task *task, int x_block, int y_block);
 size_t bb_kernel_count(void);
 const bb_kernel *bb_kernel_at(size_t i);  // in order of preference
 const bb_kernel *bb_kernel_find(const char *name);
+// The knobs of a config in the order of its fields, as in wisdom files; returns like snprintf.
+int bb_config_print(const bb_config *config, char *text, size_t size);
 
 // ---- pool ----------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 
 #include "bb.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common.h"
@@ -27,4 +28,8 @@ const bb_kernel *bb_kernel_find(const char *name) {
   for (size_t i = 0; kernels[i]; i++)
     if (strcmp(kernels[i]->name, name) == 0) return kernels[i];
   return NULL;
+}
+
+int bb_config_print(const bb_config *c, char *text, size_t size) {
+  return snprintf(text, size, "%d %d %d %d %d %d %d", c->q, c->k, c->c, c->rows, c->kt, c->tile, c->ahead);
 }

@@ -340,10 +340,10 @@ static bool write_entries(FILE *file, const entries *e) {
   snprintf(line, sizeof line, "%s%s\n", header, version);
   if (!write_line(file, &sum, line)) return false;
   for (size_t i = 0; i < e->count; i++) {
-    const bb_config *c = &e->at[i].lesson.config;
+    char config[96];
     if (!write_line(file, &sum, e->at[i].key)) return false;
-    snprintf(line, sizeof line, "\t%s\t%d %d %d %d %d %d %d\n", e->at[i].lesson.kernel, c->q, c->k, c->c, c->rows, c->kt,
-             c->tile, c->ahead);
+    bb_config_print(&e->at[i].lesson.config, config, sizeof config);
+    snprintf(line, sizeof line, "\t%s\t%s\n", e->at[i].lesson.kernel, config);
     if (!write_line(file, &sum, line)) return false;
   }
   return fprintf(file, "end %zu %016llx\n", e->count, (unsigned long long)sum) > 0 && fflush(file) == 0 &&

@@ -22,6 +22,26 @@ BB_INLINE int chunks_of(int n, int least, int of) {
   return bb_min(n, least);
 }
 
+// What the thread with most to do has of all work: its own range of n items, or, since others steal, an even share and an item.
+static inline __attribute__((unused)) double largest_share(size_t n, int threads, double (*size)(const void *, size_t),
+                                                           const void *context) {
+  const size_t share = n / (size_t)threads, longer = n % (size_t)threads;
+  double most = 0, item = 0, total = 0;
+  if (threads == 1) return 1;
+  for (size_t thread = 0, i = 0; thread < (size_t)threads; thread++) {
+    double mine = 0;
+    for (const size_t last = i + share + (thread < longer); i < last; i++) {
+      const double one = size(context, i);
+      mine += one;
+      if (one > item) item = one;
+    }
+    total += mine;
+    if (mine > most) most = mine;
+  }
+  const double stolen = total / threads + item;
+  return (stolen < most ? stolen : most) / total;
+}
+
 // Lanes up to the last one that holds a channel.
 BB_INLINE int lanes_used(const bb_map *m, int block) {
   int n = m->block;

@@ -658,27 +658,19 @@ BB_INLINE double tap_cycles(double mr, int nr, bool low, const bb_machine *machi
   return stream > most ? stream : most;
 }
 
-// What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
-static double largest_share(const bb_task *t, const bb_config *config, int threads) {
-  const items all = items_of(t, config);
-  const int yb = t->y.map->blocks / t->problem.conv.G;
-  const size_t n = dense_tiles(t, config, threads), share = n / (size_t)threads, longer = n % (size_t)threads;
-  double most = 0, item = 0, total = 0;
-  for (size_t thread = 0, i = 0; thread < (size_t)threads; thread++) {
-    double mine = 0;
-    for (const size_t last = i + share + (thread < longer); i < last; i++) {
-      const int kc = (int)(i % (size_t)all.kchunks), rc = (int)(i / (size_t)all.kchunks % (size_t)all.rchunks);
-      const int k0 = cut(all.kgroups, all.kchunks, kc), k1 = cut(all.kgroups, all.kchunks, kc + 1);
-      const int blocks = cut(yb, all.kgroups, k1) - cut(yb, all.kgroups, k0);
-      const double size = blocks * (double)(cut(all.segments, all.rchunks, rc + 1) - cut(all.segments, all.rchunks, rc));
-      mine += size;
-      if (size > item) item = size;
-    }
-    total += mine;
-    if (mine > most) most = mine;
-  }
-  const double stolen = total / threads + item;
-  return (stolen < most ? stolen : most) / total;
+// What largest_share() asks: output blocks x segments of an item.
+typedef struct dense_share {
+  items all;
+  int yb;  // of a group
+} dense_share;
+
+static double dense_size(const void *context, size_t i) {
+  const dense_share *s = context;
+  const items *all = &s->all;
+  const int kc = (int)(i % (size_t)all->kchunks), rc = (int)(i / (size_t)all->kchunks % (size_t)all->rchunks);
+  const int k0 = cut(all->kgroups, all->kchunks, kc), k1 = cut(all->kgroups, all->kchunks, kc + 1);
+  const int blocks = cut(s->yb, all->kgroups, k1) - cut(s->yb, all->kgroups, k0);
+  return blocks * (double)(cut(all->segments, all->rchunks, rc + 1) - cut(all->segments, all->rchunks, rc));
 }
 
 static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
@@ -699,7 +691,8 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
     cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, low, machine) + (double)cblocks * TILE_CYCLES);
   }
   cycles *= (double)g.images * c->G * strips;
-  if (threads > 1) cycles *= largest_share(t, config, threads);
+  const dense_share share = {.all = items_of(t, config), .yb = yb};
+  cycles *= largest_share(dense_tiles(t, config, threads), threads, dense_size, &share);
   // Weights come from memory once, whatever the number of threads.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
   const bool streams = machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3);

@@ -845,27 +845,19 @@ BB_INLINE double stream_rate(const bb_machine *machine, double bytes) {
 // What remains when a stream runs beside products that hide most of it.
 BB_INLINE double overlapped(double cycles, double stream) { return fmax(cycles, stream) + 0.25 * fmin(cycles, stream); }
 
-// What the thread with most to do has of all work: its own range of items, or, since others steal, an even share and an item.
-static double largest_share(const bb_task *t, const bb_config *config, int threads) {
-  const grid g = grid_of(t);
-  const fused_items all = fused_items_of(t, config, kgroup_count(t, config));
-  const int groups = keeps_groups(t) ? t->problem.conv.G : 1, yb = t->y.map->blocks / groups, each = all.kgroups / groups;
-  const int n = all.blocks * all.kchunks, share = n / threads, longer = n % threads;
-  double most = 0, item = 0;
-  for (int thread = 0, i = 0; thread < threads; thread++) {
-    double mine = 0;
-    for (const int last = i + share + (thread < longer); i < last; i++) {
-      const int kc = i % all.kchunks, at = i / all.kchunks;
-      const int k0 = cut(all.kgroups, all.kchunks, kc), k1 = cut(all.kgroups, all.kchunks, kc + 1);
-      const int blocks = k1 / each * yb + cut(yb, each, k1 % each) - k0 / each * yb - cut(yb, each, k0 % each);
-      const double size = blocks * (double)(cut(g.segments, all.blocks, at + 1) - cut(g.segments, all.blocks, at));
-      mine += size;
-      item = fmax(item, size);
-    }
-    most = fmax(most, mine);
-  }
-  const double total = (double)g.segments * t->y.map->blocks;
-  return fmin(most, total / threads + item) / total;
+// What largest_share() asks: output blocks x segments of an item.
+typedef struct fused_share {
+  grid g;
+  fused_items all;
+  int yb, each;  // blocks and k groups of a group
+} fused_share;
+
+static double fused_size(const void *context, size_t i) {
+  const fused_share *s = context;
+  const int kc = (int)(i % (size_t)s->all.kchunks), at = (int)(i / (size_t)s->all.kchunks), yb = s->yb, each = s->each;
+  const int k0 = cut(s->all.kgroups, s->all.kchunks, kc), k1 = cut(s->all.kgroups, s->all.kchunks, kc + 1);
+  const int blocks = k1 / each * yb + cut(yb, each, k1 % each) - k0 / each * yb - cut(yb, each, k0 % each);
+  return blocks * (double)(cut(s->g.segments, s->all.blocks, at + 1) - cut(s->g.segments, s->all.blocks, at));
 }
 
 // The factors without a derivation are those of Zen 4, by fit to the 3x3 layers of core40, hot and cold.
@@ -888,7 +880,9 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
     blocks = f.blocks;
-    share = largest_share(t, config, threads);
+    const int groups = keeps_groups(t) ? t->problem.conv.G : 1;
+    const fused_share parts = {.g = g, .all = f, .yb = t->y.map->blocks / groups, .each = f.kgroups / groups};
+    share = largest_share((size_t)f.blocks * (size_t)f.kchunks, threads, fused_size, &parts);
     // Threads that meet in a block each make its V, but for that of other groups.
     inputs = blocks < threads ? fmin(f.kchunks, threads / blocks) : f.blocks % threads ? 1 + (threads - 1) / blocks : 1;
     if (keeps_groups(t)) inputs = fmax(1, inputs / t->problem.conv.G);
