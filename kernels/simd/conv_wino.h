@@ -358,16 +358,16 @@ typedef struct product {
   int blocks;
   ptrdiff_t v_block, m_block;
   bool add;  // to the sums in M
-  // Each register tile fetches its share of the next panel, [fetch0, fetch1) floats of every block's weights, `step` of them
-  // every PACE channels: in one go they would keep its own loads waiting.
-  ptrdiff_t ahead;
-  int fetch0, fetch1, step;
+  // The next panel, fetched line by line, `step` floats every PACE channels: in one go they would keep the loads waiting.
+  const float *next, *end;
+  int step;
   fetch *x, *y;  // or NULL
 } product;
 
-typedef void product_fn(const product *p, const float *v, float *m);
+// `count` register tiles beside each other.
+typedef void product_fn(product *p, const float *v, float *m, int count);
 
-BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const float *v, float *m) {
+BB_INLINE void multiply_tile(const int mr, const int nr, product *p, const float *v, float *m) {
   vf acc[MR_MAX][NR_MAX];
   ptrdiff_t at[MR_MAX];
   BB_UNROLL
@@ -381,11 +381,10 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
     for (int i = 0; i < mr * VL; i += LINE) __builtin_prefetch(v + mr * VL + i, 0, 3);
     if (p->x) fetch_lines(p->x);
     if (p->y) fetch_lines(p->y);
-    int next = p->fetch0;
     int c = done;
     do {
-      for (const int end = bb_min(p->fetch1, next + p->step); next < end; next += LINE)
-        __builtin_prefetch(u + p->ahead + next, 0, 2);
+      const float *const end = p->end - p->next > p->step ? p->next + p->step : p->end;
+      for (; p->next < end; p->next += LINE) __builtin_prefetch(p->next, 0, 2);
       taps(mr, nr, acc, v + c, at, u + c * nr * VL, PIECES > 1 ? bb_min(PACE, lanes - c) : lanes - c);
       c += PACE;
     } while (PIECES > 1 && c < lanes);
@@ -406,8 +405,12 @@ BB_INLINE void multiply_tile(const int mr, const int nr, const product *p, const
   }
 }
 
+BB_INLINE void multiply_tiles(const int mr, const int nr, product *p, const float *v, float *m, int count) {
+  for (; count > 0; count--, v += mr * VL, m += mr * VL) multiply_tile(mr, nr, p, v, m);
+}
+
 #define PRODUCT(mr, nr) \
-  static void product_##mr##x##nr(const product *p, const float *v, float *m) { multiply_tile(mr, nr, p, v, m); }
+  static void product_##mr##x##nr(product *p, const float *v, float *m, int count) { multiply_tiles(mr, nr, p, v, m, count); }
 TILES(PRODUCT)
 #undef PRODUCT
 
@@ -424,11 +427,13 @@ BB_INLINE int widest(int nr) {
   return mr;
 }
 
-// M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; x, y: what to fetch meanwhile, or NULL.
-static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles, fetch *x,
-                     fetch *y) {
+// M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; ahead: fetch the weights that follow; x, y:
+// what else to fetch meanwhile, or NULL.
+static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles,
+                     bool ahead, fetch *x, fetch *y) {
   const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
-  const int runs = bb_ceil_div(tiles, widest(g->nr)), lines = g->nr * VL * VL / LINE;
+  // Of the register tiles `wide` have a tile more.
+  const int runs = bb_ceil_div(tiles, widest(g->nr)), mr = tiles / runs, wide = tiles % runs;
   for (int i = 0; i < sums; i++) {
     const int b0 = g->b0 + cut(blocks, sums, i), b1 = g->b0 + cut(blocks, sums, i + 1);
     product p = {.u = u,
@@ -439,15 +444,17 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
                  .add = i > 0,
                  .x = x,
                  .y = y};
-    for (int b = b0; b < b1; b++) p.ahead += lanes[b] * g->nr * VL;
-    u += p.ahead;
-    for (int r = 0; r < runs; r++) {
-      const int t = cut(tiles, runs, r);
-      p.fetch0 = cut(lines, runs, r) * LINE;
-      p.fetch1 = cut(lines, runs, r + 1) * LINE;
-      p.step = bb_ceil_div((p.fetch1 - p.fetch0) / LINE, PIECES) * LINE;
-      product_of[g->nr][cut(tiles, runs, r + 1) - t](&p, v + b0 * p.v_block + t * VL, m + t * VL);
+    ptrdiff_t panel = 0;
+    for (int b = b0; b < b1; b++) panel += lanes[b] * g->nr * VL;
+    u += panel;
+    if (ahead) {
+      p.next = u;
+      p.end = u + panel;
+      p.step = bb_ceil_div(bb_ceil_div((int)panel, LINE), bb_max(1, runs * p.blocks * PIECES)) * LINE;
     }
+    const float *from = v + b0 * p.v_block;
+    if (wide) product_of[g->nr][mr + 1](&p, from, m, wide);
+    product_of[g->nr][mr](&p, from + wide * (mr + 1) * VL, m + wide * (mr + 1) * VL, runs - wide);
   }
 }
 
@@ -623,7 +630,7 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
       const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
       const int slots = FREQS * bb_ceil_div(tiles, widest(k->nr)) * (k->b1 - k->b0);
       fetch x = {0}, y = {0};
-      if (a->config->ahead && slots) {
+      if (a->config->ahead > 1 && slots) {
         y = (fetch){.g = &g, .view = &t->y, .tensor = a->io.y, .rows = WINO_M};
         y.s0 = y.i = s0, y.s1 = s1, y.block = k->k0, y.last = k->k0 + k->nr;
         fetch_spread(&y, tiles, slots);
@@ -636,7 +643,8 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
       }
       for (int f = 0; f < FREQS; f++) {
         const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
-        multiply(k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, x.rate ? &x : NULL, y.rate ? &y : NULL);
+        multiply(k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.rate ? &x : NULL,
+                 y.rate ? &y : NULL);
       }
       for (int j = 0; j < k->nr; j++) {
         for (int i = s0; i < s1; i++) {
@@ -710,7 +718,7 @@ static void staged_multiply(const bb_args *a, size_t first, size_t last) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
     multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
-             shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, NULL, NULL);
+             shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, true, NULL, NULL);
   }
 }
 
@@ -778,7 +786,8 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
-  const bool ahead = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 6;
+  const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 6;
+  const int ahead = large ? 2 : machine->cold ? 1 : 0;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     const int nr = bb_min(nr_order[i], yb);
@@ -902,7 +911,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
   const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
   if ((pixels + outputs) * vector > l3 / 4)
-    lost += (config->ahead ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
+    lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
   const double transforms = g.tiles * (xb * inputs * INPUT_CYCLES + yb * OUTPUT_CYCLES);
   return overlapped(products * share, stream) + starts + (transforms + lost) * share +
