@@ -821,8 +821,8 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
 
 // ---- cost ----------------------------------------------------------------------------------------------------------
 
-// Beside the FMAs of a register tile: its call, its sums' way to memory.
-enum { CALL_CYCLES = 20, SUM_CYCLES = 1, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
+// Beside the FMAs of a register tile: its beginning, two of its sums' way to memory; a line of V's way from L2.
+enum { TILE_CYCLES = 10, TWO_SUMS_CYCLES = 1, LINE_CYCLES = 1, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
 // To write a line again that another core has read: 10 on Zen 4 where two cores share L3, 90 where they do not.
 enum { SHARED_CYCLES = 40 };
 // Where each k group has its own inputs, the stream of weights from memory stops during their transform; to start it again.
@@ -837,8 +837,8 @@ static double multiply_cycles(const bb_task *t, const bb_config *config, double 
     const double runs = ceil(tiles / widest(k.nr)), mr = tiles / runs, taps = (double)k.size / (k.nr * VL);
     const double fma = mr * k.nr / FMA_PER_CYCLE, loads = tap_loads(mr, k.nr) / LOADS_PER_CYCLE;
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
-    cycles +=
-        runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + 0.05 * loads) + sums * (CALL_CYCLES + SUM_CYCLES * mr * k.nr));
+    cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + 0.05 * loads) +
+                      sums * (TILE_CYCLES + TWO_SUMS_CYCLES * mr * k.nr / 2) + LINE_CYCLES * mr * taps / LINE);
   }
   return FREQS * blocks * cycles;
 }
