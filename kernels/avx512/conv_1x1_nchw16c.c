@@ -6,7 +6,7 @@
 
 enum { NR_MAX = 4, MR_MAX = 14 };
 // Blocks of a k group, best first.
-static const int nr_order[] = {2, 3, 4};
+static const int nr_order[] = {4, 3, 2};
 // Of zmm registers on Zen 4; cores with two 512-bit FMA units have twice as much of both.
 enum { FMA_PER_CYCLE = 1, LOADS_PER_CYCLE = 1 };
 // Measured on Zen 4: panels below 64 KB cost partial sums, above 160 KB misses in L2; with 512 channels the pixels of a 1x1
@@ -46,7 +46,7 @@ const bb_kernel bb_conv_1x1_nchw16c_avx512 = {
     .isa = BB_ISA_AVX512,
     .x_block = VL,
     .y_block = VL,
-    .block = {.q = 14, .k = 2 * VL, .c = VL},
+    .block = {.q = 6, .k = 4 * VL, .c = VL},
     .accepts = accepts,
     .configs = dense_configs,
     .cycles = dense_cycles,

@@ -54,6 +54,14 @@ BB_INLINE int lanes_used(const bb_map *m, int block) {
 // Groups of about nr blocks, none of one block unless there is only one: pairs become pairs and a triple, wider groups are
 // evened out.
 BB_INLINE int kgroups(int blocks, int nr) { return nr == 2 ? bb_max(1, blocks / 2) : bb_ceil_div(blocks, nr); }
+// Blocks of the widest of them.
+BB_INLINE int kgroup_width(int blocks, int nr) { return bb_ceil_div(blocks, kgroups(blocks, nr)); }
+// Does an earlier width of `order` make the same groups as width i?
+BB_INLINE bool width_repeats(const int *order, int i, int blocks) {
+  for (int j = 0; j < i; j++)
+    if (kgroups(blocks, order[j]) == kgroups(blocks, order[i])) return true;
+  return false;
+}
 
 // ---- packed parameters ---------------------------------------------------------------------------------------------
 

@@ -69,10 +69,9 @@ typedef struct panel {
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
   ptrdiff_t y_block, x2_block;
   float low, high;
-  // Each tile fetches its share of the next panel, which is `ahead` floats further on: of every tap's weights, of which there
-  // are `end` floats, those from `fetched` on.
-  ptrdiff_t ahead;
-  int fetched, share, end;
+  // The next panel, of which every tap of a tile fetches `step` floats.
+  const float *next, *end;
+  int step;
 } panel;
 
 // Which taps the pixels of a tile meet, and where they lie if not side by side.
@@ -83,8 +82,9 @@ typedef struct reach {
   ptrdiff_t x[MR_MAX], y[MR_MAX], x2[MR_MAX];  // from pixel 0
 } reach;
 
-BB_INLINE void fetch(const float *w, int from, int to) {
-  for (int i = from; i < to; i += LINE) __builtin_prefetch(w + i, 0, 2);
+BB_INLINE void fetch_weights(panel *p) {
+  const float *const end = p->end - p->next > p->step ? p->next + p->step : p->end;
+  for (; p->next < end; p->next += LINE) __builtin_prefetch(p->next, 0, 2);
 }
 
 // The pixels that the next row of taps begins with: a core does not look far enough ahead to hide L3, and only just L2.
@@ -94,18 +94,18 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
 }
 
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; count: tiles side by side, 1 where pixels are not.
-typedef void tile_fn(const panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
+typedef void tile_fn(panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
 // stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere.
-BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low, const panel *p, const float *x, float *y,
-                    const float *x2, const reach *to, int fetch0) {
+BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low, panel *p, const float *x, float *y,
+                    const float *x2, const reach *to) {
   vf acc[MR_MAX][NR_MAX];
   ptrdiff_t at[MR_MAX];
   (void)low;  // without LOW_TILES
   BB_UNROLL
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
   const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
-  const int r0 = to->r0, r1 = to->r1, fetch1 = bb_min(p->end, fetch0 + p->share);
+  const int r0 = to->r0, r1 = to->r1;
   // Where there are many taps not all pixels may meet the first.
   int done = ONE_TAP ? taps_begin(mr, nr, acc, x, at, w, p->lanes[0]) : 0;
   const ptrdiff_t x2_block = p->x2_block;
@@ -144,7 +144,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
-      fetch(w + p->ahead, fetch0, fetch1);
+      fetch_weights(p);
 #ifdef LOW_TILES
       if (low)
         taps_low(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
@@ -162,13 +162,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, at);
       if (!to->clipped) {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-          fetch(wr + p->ahead, fetch0, fetch1);
+          fetch_weights(p);
           taps(mr, nr, acc, xs, at, wr, lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
-          fetch(wr + p->ahead, fetch0, fetch1);
+          fetch_weights(p);
           // Beside two FMAs a cycle there is hardly room for a branch per pixel: not where all pixels meet the tap after all.
           if (FMA_PER_CYCLE > 1 && mask == (1u << mr) - 1)
             taps(mr, nr, acc, xs, at, wr, lanes);
@@ -212,14 +212,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
 // One function per tile and stride 0, 1, 2.
 #define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
 #define TILE(mr, nr, stride)      TILE_FN(TILE_NAME(mr, nr, stride), mr, nr, stride, false)
-#define TILE_FN(name, mr, nr, stride, low)                                                                  \
-  static void name(const panel *p, const float *x, float *y, const float *x2, const reach *to, int count) { \
-    int fetched = p->fetched;                                                                               \
-    do {                                                                                                    \
-      tile(mr, nr, stride, low, p, x, y, x2, to, fetched);                                                  \
-      x += mr * stride * VL, y += mr * VL, fetched += p->share;                                             \
-      if (x2) x2 += mr * VL;                                                                                \
-    } while (stride && --count > 0);                                                                        \
+#define TILE_FN(name, mr, nr, stride, low)                                                            \
+  static void name(panel *p, const float *x, float *y, const float *x2, const reach *to, int count) { \
+    do {                                                                                              \
+      tile(mr, nr, stride, low, p, x, y, x2, to);                                                     \
+      x += mr * stride * VL, y += mr * VL;                                                            \
+      if (x2) x2 += mr * VL;                                                                          \
+    } while (stride && --count > 0);                                                                  \
   }
 TILES(TILE)
 #undef TILE
@@ -477,7 +476,6 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
     tile_fn *const fn = s->low_tiles && stride == 1 && s->low_tiles[mr] ? s->low_tiles[mr] : s->tiles[3 * mr + stride];
     fn(pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
        s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
-    pn->fetched += count * pn->share;
     for (q += count * mr; q >= g->cols; q -= g->cols) p++;
   }
 }
@@ -549,8 +547,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
                       .x_tap_col = g.x_tap_col,
                       .x_col = g.x_col,
                       .y_block = g.y_block,
-                      .x2_block = g.x2_block,
-                      .end = nr * VL * VL},
+                      .x2_block = g.x2_block},
             .tiles = &tile_of[nr][0][0],
             .low_tiles = lanes_used(t->y.map, k0 + nr - 1) <= VL / 2 ? low_tile_of[nr] : NULL,
             .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
@@ -560,7 +557,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
         const int tiles = one_go   ? bb_ceil_div(pixels, s.widest)
                           : across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest)
                                    : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
-        s.panel.share = bb_ceil_div(s.panel.end / LINE, tiles) * LINE;
+        s.panel.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
           const bool last = cb == cblocks - 1;
@@ -570,8 +567,9 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           p->blocks = b1 - b0;
           p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
           p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
-          p->ahead = (ptrdiff_t)(taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL);
-          p->fetched = 0;
+          const size_t floats = taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
+          p->next = p->w + floats;
+          p->end = p->next + floats;
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
           if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
@@ -582,7 +580,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
             if (last && !clamp)
               finish(a, &g, s.y + at.p * g.y_row + at.q0 * g.y_col, g.y_block, g.y_col, n, seg, at, k0, k0 + nr);
           }
-          p->w += p->ahead;
+          p->w += floats;
         }
       }
     }
@@ -607,8 +605,9 @@ enum { PART_PIXELS = 64 };
 static bb_config dense_config(const bb_task *t, int nr, int threads) {
   const bb_conv *c = &t->problem.conv;
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
-  bb_config f = {.k = bb_min(nr, yb), .q = widest(bb_min(nr, yb))};
-  const int fit = PANEL_BYTES / (int)sizeof(float) / VL / f.k / (c->R * c->S) / VL;
+  const int width = kgroup_width(yb, nr);
+  bb_config f = {.k = bb_min(nr, yb), .q = widest(width)};
+  const int fit = PANEL_BYTES / (int)sizeof(float) / VL / width / (c->R * c->S) / VL;
   f.c = bb_min(bb_min(xb, PANEL_C / VL), bb_max(1, fit)) * VL;
 
   const geometry g = geometry_of(t, &f);
@@ -634,7 +633,7 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
   (void)machine;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
-    if (i > 0 && nr_order[i] > t->y.map->blocks / t->problem.conv.G) continue;
+    if (width_repeats(nr_order, i, t->y.map->blocks / t->problem.conv.G)) continue;
     out[n++] = dense_config(t, nr_order[i], threads);
   }
   return n;
@@ -642,9 +641,9 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
 
 // ---- cost ----------------------------------------------------------------------------------------------------------
 
-// From the call of a tile to its first FMA and from its last FMA to the next call, not hidden behind neighbouring tiles:
-// measured 75 to 110 on Zen 4 with 14x2 tiles.
-enum { TILE_CYCLES = 80 };
+// Cycles of a tile beside its FMAs, on Zen 4: its beginning; two of its sums' way to y; a line of x's way from L2, which many
+// taps hide. Where sums begin with the bias, not with products (taps_begin), FMAs wait for the stores of the tile before.
+enum { TILE_CYCLES = ONE_TAP ? 10 : 80, TWO_SUMS_CYCLES = ONE_TAP, LINE_CYCLES = 1 };
 // Of an FMA on all cores we know: fewer sums than it takes to cover that leave cycles empty.
 enum { FMA_LATENCY = 4 };
 
@@ -680,15 +679,18 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
   const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), segments = segments_of(&g);
   // Of a strip, and how many strips an image is.
-  const int rows = bb_min(segments, strip_segments(t, &g)), pixels = rows * (segment(&g, 0).q1 - segment(&g, 0).q0);
-  const double strips = (double)segments / rows;
+  const bool one_go = g.flat && cblocks == 1 && epilogue_is_clamp(&t->epilogue);
+  const int rows = one_go ? config->rows : bb_min(segments, strip_segments(t, &g));
+  const double strips = (double)segments / rows, row = (double)g.rows * g.cols / segments, pixels = rows * row;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
+  const double lines = c->R * c->S == 1 ? (double)xb * VL / LINE : 0;  // of a pixel
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
     const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg), most = widest(nr);
     const bool low = low_tile_of[nr][1] && c->stride_w == 1 && lanes_used(t->y.map, end - 1) <= VL / 2;
-    const int tiles = goes_across(t, &g, rows, most) ? bb_ceil_div(pixels, most) : rows * bb_ceil_div(pixels / rows, most);
-    cycles += tiles * (taps * tap_cycles((double)pixels / tiles, nr, low, machine) + (double)cblocks * TILE_CYCLES);
+    const double tiles = one_go || goes_across(t, &g, rows, most) ? ceil(pixels / most) : rows * ceil(row / most);
+    const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
+    cycles += tiles * (taps * tap_cycles(mr, nr, low, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = items_of(t, config), .yb = yb};

@@ -766,13 +766,6 @@ static bool staged_accepts(const bb_task *t) { return fused_accepts(t) && staged
 // Items of work per thread, so that stealing can even out a disturbed core.
 enum { ITEMS_PER_THREAD = 4 };
 
-// Has an earlier width of nr_order become the same with so few blocks?
-BB_INLINE bool width_repeats(int i, int blocks) {
-  for (int j = 0; j < i; j++)
-    if (bb_min(nr_order[j], blocks) == bb_min(nr_order[i], blocks)) return true;
-  return false;
-}
-
 // Of x, y and U.
 BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
   const size_t pixels = (size_t)t->x.N * (size_t)t->x.H * (size_t)t->x.W * (size_t)t->x.map->blocks;
@@ -790,12 +783,11 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   const int ahead = large ? 2 : machine->cold ? 1 : 0;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
-    const int nr = bb_min(nr_order[i], yb);
-    if (width_repeats(i, yb)) continue;
-    const int first = n;
-    for (int turns = bb_ceil_div(6, widest(nr)), own = 0; !own; turns *= 2) {
-      own = turns * widest(nr) > 56;
-      int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * widest(nr) / 2) / (turns * widest(nr))));
+    if (width_repeats(nr_order, i, yb)) continue;
+    const int nr = bb_min(nr_order[i], yb), first = n, mr = widest(kgroup_width(yb, nr));
+    for (int turns = bb_ceil_div(6, mr), own = 0; !own; turns *= 2) {
+      own = turns * mr > 56;
+      int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * mr / 2) / (turns * mr)));
       if (own) blocks = bb_min(g.segments, threads);
       const int tile = bb_ceil_div(g.tiles, blocks);
       bool skip = n == max || (n > first && tile > fit) || (own && threads == 1);
@@ -813,7 +805,7 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
   (void)machine, (void)threads;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
-    if (width_repeats(i, t->y.map->blocks)) continue;
+    if (width_repeats(nr_order, i, t->y.map->blocks)) continue;
     out[n++] = (bb_config){.k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
   }
   return n;
