@@ -223,12 +223,13 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
 // Bounds of one measurement. A batch is long against the timer and against a thread's start; calls that are longer than
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
 // that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
-enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 7 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.25, most_seconds = 4;
+enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 9 };
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.5, most_seconds = 4;
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
-// Ratios below this are noise: the order of preference decides.
-static const double near = 1.01;
+// Ratios below this are noise: no more rounds for them. Of those below `alike` that are not slower for certain the least
+// estimate wins, where there are none the first.
+static const double near = 1.01, alike = 1.03;
 static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run
 
 // Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn.
@@ -421,6 +422,9 @@ static double typical(const runner *r, int rounds) {
   return sorted[(rounds - 1) / 4];
 }
 
+// Where the 95 % interval of the median of so many sorted values begins.
+static int least_rank(int rounds) { return bb_max(0, (int)(0.5 * rounds - 0.98 * sqrt(rounds))); }
+
 static int leader_of(const runner *list, int count, int rounds) {
   int leader = -1;
   for (int i = 0; i < count; i++)
@@ -457,7 +461,7 @@ static int race(runner *list, int count, const arena *a, const bb_plan_options *
       list[i].out = list[i].least > limit * least;
       if (rounds >= LEAST_ROUNDS) {
         ratios(&list[i], &list[leader], rounds, sorted);
-        const int below = bb_max(0, (int)(0.5 * rounds - 0.98 * sqrt(rounds)));
+        const int below = least_rank(rounds);
         list[i].out |= sorted[below] > near;
         if (sorted[rounds - 1 - below] < near) continue;
       }
@@ -465,10 +469,16 @@ static int race(runner *list, int count, const arena *a, const bb_plan_options *
     }
     open &= spent < (rounds < LEAST_ROUNDS ? most_seconds : near_seconds);
   }
-  const double limit = near * typical(&list[leader], rounds);
-  for (int i = 0; i < leader; i++)
-    if (!list[i].out && typical(&list[i], rounds) <= limit) return i;
-  return leader;
+  int winner = leader;
+  for (int i = 0; i < count; i++) {
+    double sorted[MAX_ROUNDS];
+    if (list[i].out || i == leader) continue;
+    ratios(&list[i], &list[leader], rounds, sorted);
+    if (sorted[least_rank(rounds)] > 1 || sorted[rounds / 2] > alike) continue;
+    const double cycles = list[i].candidate.cycles, least = list[winner].candidate.cycles;
+    if (cycles < least || (isnan(cycles) && isnan(least) && i < winner)) winner = i;
+  }
+  return winner;
 }
 
 // The fastest candidate.
