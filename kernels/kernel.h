@@ -29,8 +29,7 @@ typedef struct bb_config {
   int rows;   // output rows of a tile of work
   int kt;     // output channel blocks of a tile of work
   int tile;   // Winograd: tiles per cache block
-  int ahead;  // Winograd, fetched during the products: 1 = the weights that follow, 2 = x of the next block and y of this one
-              // too
+  int ahead;  // Winograd, fetched during the products: 1 = the next weights, 2 = x of the next block and y of this one too
 } bb_config;
 
 typedef struct bb_workspace {

@@ -25,7 +25,7 @@
 #include "error.h"
 
 static const char header[] = "backbench wisdom ";
-static const char version[] = "3";
+static const char version[] = "4";
 enum { KEY_FIELDS = 10, MAX_KEY = 1536 };
 static const size_t max_file = (size_t)16 << 20;  // about 60,000 lessons: more is not ours
 

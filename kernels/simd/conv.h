@@ -63,6 +63,22 @@ BB_INLINE bool width_repeats(const int *order, int i, int blocks) {
   return false;
 }
 
+// ---- fetching weights ----------------------------------------------------------------------------------------------
+
+enum { LINE = BB_ALIGN / (int)sizeof(float) };
+
+// The panel of weights that follows the one in use comes to L2 as one stream, `step` floats at a time: in one go they would
+// keep the loads waiting. All zero: nothing is fetched.
+typedef struct weight_stream {
+  const float *next, *end;
+  int step;
+} weight_stream;
+
+BB_INLINE void fetch_weights(weight_stream *s) {
+  const float *const end = s->end - s->next > s->step ? s->next + s->step : s->end;
+  for (; s->next < end; s->next += LINE) __builtin_prefetch(s->next, 0, 2);
+}
+
 // ---- packed parameters ---------------------------------------------------------------------------------------------
 
 // In this order, each aligned to BB_ALIGN:

@@ -27,7 +27,6 @@
 #include "conv.h"
 
 enum {
-  LINE = BB_ALIGN / (int)sizeof(float),
   MAX_S = 64,      // taps of a row, or of a column, whose clipping is kept on the stack
   SEGMENT_Q = 56,  // pixels of a part of a long row, about: their partial sums, times nr blocks, are a quarter of L1
   STRIP_Q = 196    // of a strip of short rows: all of 14 x 14, so that its weights come once
@@ -69,9 +68,7 @@ typedef struct panel {
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
   ptrdiff_t y_block, x2_block;
   float low, high;
-  // The next panel, of which every tap of a tile fetches `step` floats.
-  const float *next, *end;
-  int step;
+  weight_stream stream;  // every tap of a tile fetches a step
 } panel;
 
 // Which taps the pixels of a tile meet, and where they lie if not side by side.
@@ -81,11 +78,6 @@ typedef struct reach {
   uint32_t column[MAX_S], row[MAX_S];          // the pixels that meet column s; row r, if not side by side
   ptrdiff_t x[MR_MAX], y[MR_MAX], x2[MR_MAX];  // from pixel 0
 } reach;
-
-BB_INLINE void fetch_weights(panel *p) {
-  const float *const end = p->end - p->next > p->step ? p->next + p->step : p->end;
-  for (; p->next < end; p->next += LINE) __builtin_prefetch(p->next, 0, 2);
-}
 
 // The pixels that the next row of taps begins with: a core does not look far enough ahead to hide L3, and only just L2.
 BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
@@ -144,7 +136,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
-      fetch_weights(p);
+      fetch_weights(&p->stream);
 #ifdef LOW_TILES
       if (low)
         taps_low(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
@@ -162,13 +154,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, at);
       if (!to->clipped) {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-          fetch_weights(p);
+          fetch_weights(&p->stream);
           taps(mr, nr, acc, xs, at, wr, lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
-          fetch_weights(p);
+          fetch_weights(&p->stream);
           // Beside two FMAs a cycle there is hardly room for a branch per pixel: not where all pixels meet the tap after all.
           if (FMA_PER_CYCLE > 1 && mask == (1u << mr) - 1)
             taps(mr, nr, acc, xs, at, wr, lanes);
@@ -494,6 +486,11 @@ BB_INLINE int strip_segments(const bb_task *t, const geometry *g) {
   return epilogue_needs_scratch(&t->epilogue) ? 1 : bb_max(1, STRIP_Q / g->cols);
 }
 
+// Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
+BB_INLINE bool in_one_go(const bb_task *t, const geometry *g, int cblocks) {
+  return g->flat && cblocks == 1 && epilogue_is_clamp(&t->epilogue);
+}
+
 static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const bb_task *t = a->task;
   const bb_conv *c = &t->problem.conv;
@@ -517,8 +514,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
     const int kc = (int)(item % (size_t)all.kchunks), rc = (int)(item / (size_t)all.kchunks % (size_t)all.rchunks);
     const int ng = (int)(item / (size_t)all.kchunks / (size_t)all.rchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
-    // Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
-    const bool one_go = base.flat && cblocks == 1 && clamp;
+    const bool one_go = in_one_go(t, &base, cblocks);
     const int strips = one_go ? 1 : bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
     if (kc == 0 || item == first_item) {
       g = base;
@@ -557,7 +553,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
         const int tiles = one_go   ? bb_ceil_div(pixels, s.widest)
                           : across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest)
                                    : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
-        s.panel.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
+        s.panel.stream.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
           const bool last = cb == cblocks - 1;
@@ -568,8 +564,8 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
           p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
           const size_t floats = taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
-          p->next = p->w + floats;
-          p->end = p->next + floats;
+          p->stream.next = p->w + floats;
+          p->stream.end = p->stream.next + floats;
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
           if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
@@ -679,7 +675,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
   const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), segments = segments_of(&g);
   // Of a strip, and how many strips an image is.
-  const bool one_go = g.flat && cblocks == 1 && epilogue_is_clamp(&t->epilogue);
+  const bool one_go = in_one_go(t, &g, cblocks);
   const int rows = one_go ? config->rows : bb_min(segments, strip_segments(t, &g));
   const double strips = (double)segments / rows, row = (double)g.rows * g.cols / segments, pixels = rows * row;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);

@@ -38,7 +38,6 @@
 enum {
   ALPHA = WINO_M + 2,
   FREQS = ALPHA * ALPHA,
-  LINE = BB_ALIGN / (int)sizeof(float),
   SEGMENT_COLS = 32,  // half of an L1 of 32 KB for the vertical transforms, with AVX-512
   SEGMENT = SEGMENT_COLS / WINO_M,
   WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
@@ -357,11 +356,9 @@ typedef struct product {
   const unsigned char *lanes;  // of each block of x
   int blocks;
   ptrdiff_t v_block, m_block;
-  bool add;  // to the sums in M
-  // The next panel, fetched line by line, `step` floats every PACE channels: in one go they would keep the loads waiting.
-  const float *next, *end;
-  int step;
-  fetch *x, *y;  // or NULL
+  bool add;              // to the sums in M
+  weight_stream stream;  // a step every PACE channels
+  fetch *x, *y;          // or NULL
 } product;
 
 // `count` register tiles beside each other.
@@ -383,8 +380,7 @@ BB_INLINE void multiply_tile(const int mr, const int nr, product *p, const float
     if (p->y) fetch_lines(p->y);
     int c = done;
     do {
-      const float *const end = p->end - p->next > p->step ? p->next + p->step : p->end;
-      for (; p->next < end; p->next += LINE) __builtin_prefetch(p->next, 0, 2);
+      fetch_weights(&p->stream);
       taps(mr, nr, acc, v + c, at, u + c * nr * VL, PIECES > 1 ? bb_min(PACE, lanes - c) : lanes - c);
       c += PACE;
     } while (PIECES > 1 && c < lanes);
@@ -447,11 +443,8 @@ static void multiply(const kgroup *g, const unsigned char *lanes, const float *u
     ptrdiff_t panel = 0;
     for (int b = b0; b < b1; b++) panel += lanes[b] * g->nr * VL;
     u += panel;
-    if (ahead) {
-      p.next = u;
-      p.end = u + panel;
-      p.step = bb_ceil_div(bb_ceil_div((int)panel, LINE), bb_max(1, runs * p.blocks * PIECES)) * LINE;
-    }
+    const int step = bb_ceil_div(bb_ceil_div((int)panel, LINE), bb_max(1, runs * p.blocks * PIECES)) * LINE;
+    if (ahead) p.stream = (weight_stream){u, u + panel, step};
     const float *from = v + b0 * p.v_block;
     if (wide) product_of[g->nr][mr + 1](&p, from, m, wide);
     product_of[g->nr][mr](&p, from + wide * (mr + 1) * VL, m + wide * (mr + 1) * VL, runs - wide);
