@@ -772,7 +772,7 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
-  const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 6;
+  const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 8;
   const int ahead = large ? 2 : machine->cold ? 1 : 0;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
