@@ -13,18 +13,21 @@
 
 #include "types.h"
 
-// BB_ALIGN aligned, contents undefined; NULL if out of memory. From 2 MiB on it is aligned to huge pages and asks for them:
-// weights are streamed once per run, and with 4 KiB pages every 64th line would need a page walk. Small pages that are there
-// from an earlier use are given back: they would stay. A refusal does no harm.
+// BB_ALIGN aligned, contents undefined; NULL if out of memory. From 256 KiB on it is made of huge pages, if the system has them
+// to give: the transforms of a Winograd walk over more streams than a first TLB has entries, and weights are streamed once per
+// run, where every 64th line would need a page walk. Small pages that are there from an earlier use are given back: they would
+// stay. A refusal does no harm.
 static inline void *bb_alloc(size_t bytes) {
   const size_t huge = (size_t)2 << 20;
   void *p = NULL;
-  if (bytes > PTRDIFF_MAX) return NULL;
-  if (posix_memalign(&p, bytes >= huge ? huge : BB_ALIGN, bytes ? bytes : 1) != 0) return NULL;
+  if (bytes > PTRDIFF_MAX - huge) return NULL;
+  const bool large = bytes >= huge / 8;
+  if (large) bytes = (bytes + huge - 1) / huge * huge;
+  if (posix_memalign(&p, large ? huge : BB_ALIGN, bytes ? bytes : 1) != 0) return NULL;
 #ifdef MADV_HUGEPAGE
-  if (bytes >= huge) {
-    (void)madvise(p, bytes / huge * huge, MADV_DONTNEED);
-    (void)madvise(p, bytes / huge * huge, MADV_HUGEPAGE);
+  if (large) {
+    (void)madvise(p, bytes, MADV_DONTNEED);
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
   }
 #endif
   return p;
