@@ -689,7 +689,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
     cycles += tiles * (taps * tap_cycles(mr, nr, low, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
-  const dense_share share = {.all = items_of(t, config), .yb = yb};
+  const dense_share share = {.all = all, .yb = yb};
   cycles *= largest_share(dense_tiles(t, config, threads), threads, dense_size, &share);
   // Weights come from memory once, whatever the number of threads.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
