@@ -37,7 +37,8 @@ int bb_isa_block(bb_isa isa);
 struct bb_machine {
   size_t l1d, l2, l3;
   int cores;                                                            // processors that this process may use
-  char cpu[64];                                                         // brand string, blanks squeezed
+  char cpu[96];                                                         // brand string, blanks squeezed; family and model
+  int fma512;                                                           // 512-bit FMAs a core starts per cycle, 1 or 2
   double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;  // of one core: constants of the cost models
   bool cold;  // of the run that is planned: its packed weights are in no cache. False in bb_machine_get
 };

@@ -11,6 +11,7 @@
 #include "bb.h"
 #include "common.h"
 #include "machine.h"
+#include "probe.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -101,6 +102,15 @@ static void cpu_caches(void) {
   }
 }
 
+// CPUID leaf 1: family and model with their extensions. Hypervisors often give a whole line of processors one brand string.
+static void cpu_model(char *name, size_t size) {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return;
+  const unsigned family = a >> 8 & 15, model = a >> 4 & 15;
+  snprintf(name, size, ", family %u model %u", family + (family == 15 ? a >> 20 & 255 : 0),
+           model + (family == 15 || family == 6 ? (a >> 16 & 15) << 4 : 0));
+}
+
 static void cpu_name(char name[static 49]) {
   unsigned r[12], a, b, c, d;
   name[0] = 0;
@@ -113,6 +123,7 @@ static void cpu_name(char name[static 49]) {
 #else
 
 static void cpu_caches(void) {}
+static void cpu_model(char *name, size_t size) { (void)name, (void)size; }
 
 #if defined(__aarch64__) && defined(__linux__)
 
@@ -153,6 +164,28 @@ static void squeeze_blanks(const char *from, char *to, size_t size) {
   to[n] = 0;
 }
 
+// ---- 512-bit FMAs --------------------------------------------------------------------------------------------------------
+
+static uint64_t fma_ticks(bb_isa isa) {
+  const uint64_t start = bb_ticks();
+  bb_probe_get(isa)->fma(400);
+  return bb_ticks() - start;
+}
+
+// Cores with one unit of 512 bits, or two of 256 that join for it, run as many 256-bit FMAs per cycle as two of these units
+// would: no identification tells them apart as surely as a microsecond of each. The least of a few, interleaved: an interrupt
+// meets one of them; a core that has to wake the upper halves of its units does so in the first.
+static int find_fma512(void) {
+  if (!bb_isa_runs(BB_ISA_AVX512)) return 1;
+  uint64_t wide = UINT64_MAX, narrow = UINT64_MAX;
+  for (int i = 0; i < 16; i++) {
+    const uint64_t w = fma_ticks(BB_ISA_AVX512), n = fma_ticks(BB_ISA_AVX2);
+    wide = w < wide ? w : wide;
+    narrow = n < narrow ? n : narrow;
+  }
+  return 2 * wide < 3 * narrow ? 2 : 1;
+}
+
 // ---- once ----------------------------------------------------------------------------------------------------------------
 
 static void find_machine(void) {
@@ -163,6 +196,9 @@ static void find_machine(void) {
   char name[49];
   cpu_name(name);
   squeeze_blanks(name[0] ? name : "unknown CPU", machine.cpu, sizeof machine.cpu);
+  const size_t length = strlen(machine.cpu);
+  cpu_model(machine.cpu + length, sizeof machine.cpu - length);
+  machine.fma512 = find_fma512();
 
   // Bytes that one core streams per cycle when the others are quiet, for cost models that only need the order of magnitude:
   // L2: half of the 64 (Intel) or 32 (AMD, Neoverse) bytes that the path is wide; L3 and DRAM: what server parts of 2020 to

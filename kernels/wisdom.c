@@ -25,7 +25,7 @@
 #include "error.h"
 
 static const char header[] = "backbench wisdom ";
-static const char version[] = "4";
+static const char version[] = "5";
 enum { KEY_FIELDS = 10, MAX_KEY = 1536 };
 static const size_t max_file = (size_t)16 << 20;  // about 60,000 lessons: more is not ours
 
@@ -112,14 +112,14 @@ static int print_view(const bb_view *v, char *text, size_t size) {
                   (unsigned long long)lanes);
 }
 
-static void print_cpu(char cpu[64]) {
-  snprintf(cpu, 64, "%s", bb_machine_get()->cpu);
+static void print_cpu(char cpu[96]) {
+  snprintf(cpu, 96, "%s", bb_machine_get()->cpu);
   for (char *c = cpu; *c; c++)
     if ((unsigned char)*c < ' ') *c = ' ';
 }
 
 static bool make_key(const bb_task *task, const bb_plan_options *options, bb_wisdom_about about, char key[MAX_KEY]) {
-  char cpu[64], problem[512], views[400] = "*";
+  char cpu[96], problem[512], views[400] = "*";
   print_cpu(cpu);
   const bb_task bare = {.problem = task->problem};
   if (bb_task_print(about == BB_WISDOM_BARE ? &bare : task, problem, sizeof problem) >= (int)sizeof problem) return false;
@@ -166,7 +166,7 @@ bb_status bb_wisdom_add(bb_wisdom *wisdom, const bb_task *task, const bb_plan_op
 }
 
 void bb_wisdom_count(bb_wisdom *wisdom, size_t *all, size_t *usable) {
-  char cpu[64], set[24];
+  char cpu[96], set[24];
   print_cpu(cpu);
   const size_t length = strlen(cpu);
   snprintf(set, sizeof set, "\t%016llx\t", (unsigned long long)kernel_set());

@@ -216,6 +216,7 @@ int bb_all_configs(const bb_kernel *kernel, const bb_task *task, int threads, bb
   if (!kernel->configs) return 1;
   bb_machine toy = *bb_machine_get();
   toy.l1d = 2 << 10, toy.l2 = 8 << 10, toy.l3 = 64 << 10;
+  toy.fma512 = 3 - toy.fma512;  // the other register tiles
   const int count = add_configs(kernel, task, bb_machine_get(), threads, configs, 0);
   return add_configs(kernel, task, &toy, threads, configs, count);
 }

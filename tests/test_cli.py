@@ -458,7 +458,7 @@ class Wisdom(Cli):
 
     def lessons(self, path):
         lines = read(path).splitlines()
-        self.assertEqual(lines[0], "backbench wisdom 4")
+        self.assertEqual(lines[0], "backbench wisdom 5")
         self.assertTrue(lines[-1].startswith(f"end {len(lines) - 2} "), lines[-1])
         return [l.split("\t") for l in lines[1:-1]]
 

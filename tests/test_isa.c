@@ -80,6 +80,7 @@ static void machine_is_plausible(void **state) {
   assert_true(m->l3 == 0 || m->l3 >= m->l1d);
   assert_true(strlen(m->cpu) > 0 && strlen(m->cpu) < sizeof m->cpu);
   assert_null(strstr(m->cpu, "  "));
+  assert_true(m->fma512 == 1 || (m->fma512 == 2 && bb_isa_runs(BB_ISA_AVX512)));
   assert_true(m->dram_bytes_per_cycle > 0 && m->l3_bytes_per_cycle > 0 && m->l2_bytes_per_cycle > 0);
 }
 

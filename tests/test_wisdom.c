@@ -227,16 +227,16 @@ static void signed_nonsense_is_refused(void **state) {
   } cases[] = {
       {"", 0, "no wisdom file"},
       {"{\"json\": 1}\n", 0, "no wisdom file"},
-      {"backbench wisdom 3\n", 0, "another version, expected 4"},
-      {"backbench wisdom 4x\n", 0, "another version"},
-      {"backbench wisdom 4\n\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 -7\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7 8\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 99999999999\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\t\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
-      {"backbench wisdom 4\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7\n", 2, "1 lessons, its last line says 2"},
+      {"backbench wisdom 4\n", 0, "another version, expected 5"},
+      {"backbench wisdom 5x\n", 0, "another version"},
+      {"backbench wisdom 5\n\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 -7\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7 8\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 99999999999\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\t\t1 2 3 4 5 6 7\n", 1, "line 2 is no lesson"},
+      {"backbench wisdom 5\na\tb\tc\td\te\tf\tg\th\ti\tj\tkernel\t1 2 3 4 5 6 7\n", 2, "1 lessons, its last line says 2"},
   };
   bb_wisdom *wisdom = new_wisdom();
   learn(wisdom, three, &kernel_a);

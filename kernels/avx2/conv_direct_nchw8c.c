@@ -8,8 +8,6 @@
 enum { NR_MAX = 3, MR_MAX = 12 };
 // Blocks of a k group: 6x2 tiles are up to 4 % slower.
 static const int nr_order[] = {3};
-// Of ymm registers on Zen 2 to 4 and Haswell to Golden Cove (three loads there).
-enum { FMA_PER_CYCLE = 2, LOADS_PER_CYCLE = 2 };
 // Narrow tiles read 16 bytes of weights per cycle, which L2 hardly gives: 128 channels of a 1x1 panel stay in L1. Measured on
 // Zen 4: 256 channels are 5 % slower, 64 KB for larger filters as good as any.
 enum { PANEL_BYTES = 64 * 1024, PANEL_C = 128 };

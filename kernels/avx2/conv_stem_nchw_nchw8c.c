@@ -7,9 +7,6 @@
 enum { STEM_NR = 3 };
 BB_INLINE int stem_most(int nr) { return 12 / nr; }
 
-// Two FMAs per cycle.
-#define VECTOR_CYCLES 0.5
-
 #include "../simd/conv_stem_tap.h"
 #include "../simd/conv_stem.h"
 

@@ -7,14 +7,15 @@
 #define BB_AVX2_CONV_WINO_H
 
 #include "vec.h"
+#include "../simd/wino.h"
 
 enum { NR_MAX = 3, MR_MAX = 12 };
+#define WIDE_TILES(machine) ((void)(machine), 4)
 // Blocks of a k group, best first.
 static const int nr_order[] = {3, 2};
-// Of ymm registers on Zen 2 to 4 and Haswell to Golden Cove (three loads there).
-enum { FMA_PER_CYCLE = 2, LOADS_PER_CYCLE = 2 };
-// Transforms of a tile and block of channels, V and M in L2: measured on Zen 4.
-enum { INPUT_CYCLES = WINO_M == 2 ? 46 : WINO_M == 4 ? 128 : 282, OUTPUT_CYCLES = WINO_M == 2 ? 27 : WINO_M == 4 ? 99 : 252 };
+// Between those of Zen 4 and of Zen 5.
+static const wino_costs core = {{40, 110, 265}, {24, 90, 235}, .sum = 0.5, .line = 1, .load = 0.05};
+#define WINO_COSTS(machine) ((void)(machine), &core)
 
 // clang-format off
 #define TILES(t) \

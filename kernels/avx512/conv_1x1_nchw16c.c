@@ -7,8 +7,6 @@
 enum { NR_MAX = 4, MR_MAX = 14 };
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
-// Of zmm registers on Zen 4; cores with two 512-bit FMA units have twice as much of both.
-enum { FMA_PER_CYCLE = 1, LOADS_PER_CYCLE = 1 };
 // Measured on Zen 4: panels below 64 KB cost partial sums, above 160 KB misses in L2; with 512 channels the pixels of a 1x1
 // tile fill L1.
 enum { PANEL_BYTES = 160 * 1024, PANEL_C = 512 };

@@ -6,9 +6,6 @@
 
 enum { ROWS_M = 14, ROWS_M_ANY = 8 };
 
-// One zmm FMA per cycle on Zen 4; two on Intel's servers, where the loads would bound it instead.
-#define VECTOR_CYCLES 1.0
-
 #include "../simd/conv_grouped.h"
 
 const bb_kernel bb_conv_grouped_nchw16c_avx512 = {

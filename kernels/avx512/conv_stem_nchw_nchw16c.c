@@ -8,9 +8,6 @@
 enum { STEM_NR = 4 };
 BB_INLINE int stem_most(int nr) { return nr == 4 ? 6 : nr == 3 ? 9 : 14; }
 
-// One zmm FMA per cycle on Zen 4.
-#define VECTOR_CYCLES 1.0
-
 #include "../simd/conv_stem_tap.h"
 #include "../simd/conv_stem.h"
 

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Winograd on AVX-512: register tiles of the products, tiles x blocks of output channels: 14x2 (28 + 2 + 1 zmm), 9x3 (27 + 3 +
-// 1), 7x4 (28 + 4; broadcasts are operands of the FMAs).
+// 1), 6x4 (24 + 4 + 1), 7x4 (28 + 4; broadcasts are operands of the FMAs).
 
 #ifndef BB_AVX512_CONV_WINO_H
 #define BB_AVX512_CONV_WINO_H
 
 #include "vec.h"
+#include "../simd/wino.h"
 
 enum { NR_MAX = 4, MR_MAX = 14 };
+// Tiles beside NR_MAX blocks: a broadcast for each FMA is one load too many where each load of a vector comes with an FMA (Zen
+// 5: 7x4 83 %, 6x4 97 % of peak); Zen 4 has two loads of less than a vector for each FMA.
+#define WIDE_TILES(machine) ((machine)->fma512 == 1 ? 7 : 6)
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
-// Of zmm registers on Zen 4; cores with two 512-bit FMA units have twice as much of both.
-enum { FMA_PER_CYCLE = 1, LOADS_PER_CYCLE = 1 };
-// Transforms of a tile and block of channels, V and M in L2: measured on Zen 4.
-enum { INPUT_CYCLES = WINO_M == 2 ? 80 : WINO_M == 4 ? 230 : 520, OUTPUT_CYCLES = WINO_M == 2 ? 47 : WINO_M == 4 ? 140 : 366 };
+// Measured on Zen 4 and, with two 512-bit FMAs per cycle, on Zen 5.
+static const wino_costs one_fma = {{80, 230, 520}, {47, 140, 366}, .sum = 0.5, .line = 1, .load = 0.05};
+static const wino_costs two_fmas = {{45, 130, 330}, {36, 110, 310}, .sum = 1, .line = 0.25};
+#define WINO_COSTS(machine) ((machine)->fma512 == 1 ? &one_fma : &two_fmas)
 
 // clang-format off
 #define TILES(t) \

@@ -7,13 +7,14 @@
 #define BB_GENERIC_CONV_WINO_H
 
 #include "vec.h"
+#include "../simd/wino.h"
 
 enum { NR_MAX = 8, MR_MAX = 4 };
+#define WIDE_TILES(machine) ((void)(machine), 4)
 static const int nr_order[] = {8};
 
-// Of plain C on a core with four lanes.
-enum { FMA_PER_CYCLE = 4, LOADS_PER_CYCLE = 8 };
-enum { INPUT_CYCLES = WINO_M == 2 ? 46 : WINO_M == 4 ? 128 : 282, OUTPUT_CYCLES = WINO_M == 2 ? 27 : WINO_M == 4 ? 123 : 330 };
+static const wino_costs core = {{46, 128, 282}, {27, 123, 330}, .sum = 0.5, .line = 1, .load = 0.05};
+#define WINO_COSTS(machine) ((void)(machine), &core)
 
 // clang-format off
 #define TILES(t) \

@@ -10,6 +10,8 @@
 
 enum { VL = 1 };
 typedef float vf;
+// FMAs, and loads, of vectors that a core starts per cycle: plain C on a core with four lanes.
+#define FMA_PER_CYCLE(machine) ((void)(machine), 4)
 
 BB_INLINE vf vload(const float *p) { return *p; }
 BB_INLINE void vstore(float *p, vf x) { *p = x; }

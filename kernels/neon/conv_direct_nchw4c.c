@@ -8,8 +8,6 @@
 enum { NR_MAX = 4, MR_MAX = 14 };
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
-// Of q registers on Neoverse N1; V1 has twice as many FMAs.
-enum { FMA_PER_CYCLE = 2, LOADS_PER_CYCLE = 2 };
 // A quarter of the 512 KB of L2 that an N1 may have; 1x1 panels stay in L1.
 enum { PANEL_BYTES = 64 * 1024, PANEL_C = 128 };
 

@@ -6,9 +6,6 @@
 
 enum { ROWS_M = 14, ROWS_M_ANY = 8 };
 
-// Two FMAs per cycle, as on neoverse-n1.
-#define VECTOR_CYCLES 0.5
-
 #include "../simd/conv_dw.h"
 
 const bb_kernel bb_conv_dw_nchw4c_neon = {

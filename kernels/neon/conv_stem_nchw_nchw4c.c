@@ -8,9 +8,6 @@
 enum { STEM_NR = 3 };
 BB_INLINE int stem_most(int nr) { return nr == 3 ? 8 : 12; }
 
-// Two FMAs per cycle, as on neoverse-n1.
-#define VECTOR_CYCLES 0.5
-
 // May read up to three pixels past the last one; the copied rows have room for them.
 BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr) {
   BB_UNROLL

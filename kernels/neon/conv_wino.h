@@ -7,15 +7,15 @@
 #define BB_NEON_CONV_WINO_H
 
 #include "vec.h"
+#include "../simd/wino.h"
 
 enum { NR_MAX = 4, MR_MAX = 14 };
+#define WIDE_TILES(machine) ((void)(machine), 5)
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
-// Of q registers on Neoverse N1; V1 has twice as many FMAs.
-enum { FMA_PER_CYCLE = 2, LOADS_PER_CYCLE = 2 };
-// Transforms of a tile and block of channels, V and M in L2: those of AVX2, whose vectors are twice as long but whose pipes are
-// as many.
-enum { INPUT_CYCLES = WINO_M == 2 ? 46 : WINO_M == 4 ? 128 : 282, OUTPUT_CYCLES = WINO_M == 2 ? 27 : WINO_M == 4 ? 99 : 252 };
+// Those of AVX2, whose vectors are twice as long but whose pipes are as many.
+static const wino_costs core = {{40, 110, 265}, {24, 90, 235}, .sum = 0.5, .line = 1, .load = 0.05};
+#define WINO_COSTS(machine) ((void)(machine), &core)
 
 // clang-format off
 #define TILES(t) \

@@ -108,9 +108,10 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
-      // Lines that were driven out of the caches are back when the sums are done; few FMAs, or two a cycle, hide none.
+      // Lines that were driven out of the caches are back when the sums are done; few FMAs hide none,
+      // nor do vectors of less than 512 bits.
       BB_UNROLL
-      for (int m = 0; !ONE_TAP && FMA_PER_CYCLE == 1 && m < mr; m++)
+      for (int m = 0; !ONE_TAP && VL == 16 && m < mr; m++)
         __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
     }
   } else {
@@ -162,7 +163,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
           fetch_weights(&p->stream);
           // Beside two FMAs a cycle there is hardly room for a branch per pixel: not where all pixels meet the tap after all.
-          if (FMA_PER_CYCLE > 1 && mask == (1u << mr) - 1)
+          if (VL < 16 && mask == (1u << mr) - 1)
             taps(mr, nr, acc, xs, at, wr, lanes);
           else if (mask)
             taps_masked(mr, nr, acc, xs, at, wr, lanes, mask);
@@ -476,7 +477,7 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
 // than L2 gives them beside all else, and a tenth of the tiles goes.
 enum { STREAM_BYTES = 8 };  // per cycle
 BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int widest) {
-  const int tiles = bb_ceil_div(g->cols, widest), block = VL * (int)sizeof(float) * FMA_PER_CYCLE;
+  const int tiles = bb_ceil_div(g->cols, widest), block = bb_min(2 * VL, 16) * (int)sizeof(float);
   return !g->fc && !g->flat && t->problem.conv.R <= MAX_S && !epilogue_needs_scratch(&t->epilogue) && parts_of_row(g) == 1 &&
          block * tiles > STREAM_BYTES * g->cols && 10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * tiles;
 }
@@ -645,8 +646,8 @@ enum { FMA_LATENCY = 4 };
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
 BB_INLINE double tap_cycles(double mr, int nr, bool low, const bb_machine *machine) {
-  double most = mr * (low ? nr - 0.5 : nr) / FMA_PER_CYCLE;
-  const double loads = tap_loads(mr, nr) / LOADS_PER_CYCLE;
+  double most = mr * (low ? nr - 0.5 : nr) / FMA_PER_CYCLE(machine);
+  const double loads = tap_loads(mr, nr) / FMA_PER_CYCLE(machine);
   if (loads > most) most = loads;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
   const double stream = machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;

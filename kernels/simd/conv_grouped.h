@@ -184,9 +184,9 @@ static double grouped_cycles(const bb_task *t, const bb_machine *machine, const 
   const bb_conv *c = &t->problem.conv;
   (void)config;
   const double moves = c->S == 1 ? 1 : (c->S + (ROWS_M - 1.0) * c->stride_w) / ROWS_M;
-  const double per_term = c->R * (c->S + 0.5 * moves) * VECTOR_CYCLES;
+  const double per_term = c->R * (c->S + 0.5 * moves) / FMA_PER_CYCLE(machine);
   const double pixels = (double)c->N * c->P * c->Q;
-  const double compute = pixels * (all_terms(t) * per_term + 2 * VECTOR_CYCLES * t->y.map->blocks);
+  const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / FMA_PER_CYCLE(machine));
   const double vectors = (double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels * t->y.map->blocks;
   return (compute + rows_memory_cycles(machine, vectors * VL * sizeof(float))) / threads;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
-// vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), VECTOR_CYCLES, stem_tap() that
+// vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), stem_tap() that
 // does sum[i][j] += x[i] * w[j], and stem_begin(), how sums begin.
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
@@ -377,7 +377,7 @@ static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
                       : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
                                                       : machine->dram_bytes_per_cycle;
-  return (vectors * (c->R * c->S * c->C + 2) * VECTOR_CYCLES + (rate > 0 ? y_bytes / rate : 0)) / threads;
+  return (vectors * (c->R * c->S * c->C + 2) / FMA_PER_CYCLE(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
 }
 
 #endif

@@ -14,9 +14,8 @@
 //           reads all of U: from L2 or L3, once per block.
 //   staged  three stages with V and M of all tiles in shared memory (L3). Each U is read once: for few tiles and many channels.
 //
-// Tiles of one row of tiles come in segments of about SEGMENT_COLS columns, whose vertical transforms are made once per column,
-// not once per tile: neighbouring tiles share alpha - m columns. Columns and rows outside the image are zero after the
-// prologue, and need no memory.
+// Tiles of one row of tiles come in segments, whose vertical transforms are made once per column, not once per tile:
+// neighbouring tiles share alpha - m columns. Columns and rows outside the image are zero after the prologue.
 //
 // Sums run over at most SUM_CHANNELS channels in registers before they are added to M: 96 keep the rounding error of F(4,3)
 // below 1e-6 for any number of channels (128: 1.1e-6 on N(0, 1); scripts/accuracy), 64 that of F(6,3) below 4e-6. Two sums in
@@ -30,6 +29,8 @@
 #ifndef BB_CONV_WINO_H
 #define BB_CONV_WINO_H
 
+#include <limits.h>
+
 #include "../bb.h"
 #include "../winograd.h"
 #include "conv.h"
@@ -38,8 +39,9 @@
 enum {
   ALPHA = WINO_M + 2,
   FREQS = ALPHA * ALPHA,
-  SEGMENT_COLS = 32,  // half of an L1 of 32 KB for the vertical transforms, with AVX-512
-  SEGMENT = SEGMENT_COLS / WINO_M,
+  SEGMENT_BYTES = 25 * 1024,  // of x, in L1 while its rows are read several times; more than 16 tiles gain nothing
+  SEGMENT_COLS = SEGMENT_BYTES / (ALPHA * VL * (int)sizeof(float)),
+  SEGMENT = SEGMENT_COLS < 16 * WINO_M ? SEGMENT_COLS / WINO_M : 16,
   WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
   SUM_CHANNELS = WINO_M == 2   ? 128
                  : WINO_M == 4 ? 96
@@ -226,26 +228,54 @@ static void wino_pack(const bb_task *t, const bb_config *config, const bb_weight
 
 // ---- input ---------------------------------------------------------------------------------------------------------
 
-// Vertical transforms of `count` columns of x, whose rows [i0, i1) of ALPHA lie in the image.
-BB_INLINE void vertical(const bool whole, const lane_prologue *pro, const float *x, ptrdiff_t h_stride, int i0, int i1,
-                        int count, float (*out)[WIDTH * VL]) {
-  for (int q = 0; q < count; q++, x += VL) {
-    vf d[ALPHA], v[ALPHA];
+// Stands for what is outside the image.
+static const float zeros[WIDTH * VL] __attribute__((aligned(BB_ALIGN)));
+
+// The ALPHA rows of x that the tiles of a segment read, from its first column on; columns [q0, q1) are in the image.
+typedef struct input_rows {
+  const float *row[ALPHA];
+  int q0, q1;
+} input_rows;
+
+// Rows [f0, f1) of B^T d for column q, which is column j of a tile.
+BB_INLINE void input_column(const int f0, const int f1, const input_rows *x, const bool whole, int q, const int j,
+                            vf half[ALPHA][ALPHA]) {
+  const bool inside = whole || (q >= x->q0 && q < x->q1);
+  vf d[ALPHA], v[ALPHA];
+  BB_UNROLL
+  for (int i = 0; i < ALPHA; i++) d[i] = vheld(vload(inside ? x->row[i] + q * VL : zeros));
+  wino_input(WINO_M, d, v);
+  BB_UNROLL
+  for (int f = f0; f < f1; f++) half[f][j] = v[f];
+}
+
+// Rows [f0, f1) of V of a segment: so few that all of it stays in registers, and a pair of rows that shares its even and odd
+// parts. What is not used of a 1-D transform is not computed. v: frequency 0 of the first tile.
+BB_INLINE void input_tiles(const int f0, const int f1, const input_rows *x, int tiles, float *v, ptrdiff_t v_freq) {
+  vf half[ALPHA][ALPHA];
+  BB_UNROLL
+  for (int j = WINO_M; j < ALPHA; j++) input_column(f0, f1, x, false, j - WINO_M, j, half);
+  for (int tile = 0, q = ALPHA - WINO_M; tile < tiles; tile++, q += WINO_M, v += VL) {
+    // The last columns of the tile before are the first of this one.
     BB_UNROLL
-    for (int i = 0; i < ALPHA; i++) {
-      if (!whole && (i < i0 || i >= i1)) {
-        d[i] = vzero();
-        continue;
-      }
-      d[i] = vheld(vload(x + i * h_stride));
-      if (pro) {
-        d[i] = vfma(d[i], pro->scale, pro->shift);
-        if (pro->relu) d[i] = vmax(vzero(), d[i]);
-      }
+    for (int f = f0; f < f1; f++) {
+      BB_UNROLL
+      for (int j = 0; j < ALPHA - WINO_M; j++) half[f][j] = half[f][j + WINO_M];
     }
-    wino_input(WINO_M, d, v);
+    if (q >= x->q0 && q + WINO_M <= x->q1) {
+      BB_UNROLL
+      for (int j = ALPHA - WINO_M; j < ALPHA; j++) input_column(f0, f1, x, true, q + j - (ALPHA - WINO_M), j, half);
+    } else {
+      BB_UNROLL
+      for (int j = ALPHA - WINO_M; j < ALPHA; j++) input_column(f0, f1, x, false, q + j - (ALPHA - WINO_M), j, half);
+    }
     BB_UNROLL
-    for (int i = 0; i < ALPHA; i++) vstore(out[i] + q * VL, v[i]);
+    for (int f = f0; f < f1; f++) {
+      vf r[ALPHA];
+      wino_input(WINO_M, half[f], r);
+      BB_UNROLL
+      for (int j = 0; j < ALPHA; j++) vstore(v + (f * ALPHA + j) * v_freq, r[j]);
+    }
   }
 }
 
@@ -253,37 +283,26 @@ BB_INLINE void vertical(const bool whole, const lane_prologue *pro, const float 
 static void input_segment(const bb_args *a, const packed *vectors, const segment *s, int b, float *v, ptrdiff_t v_freq) {
   const bb_task *t = a->task;
   const bb_conv *c = &t->problem.conv;
-  __attribute__((aligned(BB_ALIGN))) float columns[ALPHA][WIDTH * VL];
   // Rows i0 to i1 of the tiles and columns q0 to q1 of the segment are in the image.
   const int h = s->row * WINO_M - c->pad_t, w = s->col * WINO_M - c->pad_l, width = s->tiles * WINO_M + ALPHA - WINO_M;
   const int i0 = bb_max(0, -h), i1 = bb_min(ALPHA, c->H - h);
-  const int q0 = bb_min(width, bb_max(0, -w)), q1 = bb_max(q0, bb_min(width, c->W - w));
-  for (int i = 0; i < ALPHA; i++) {
-    for (int q = 0; q < width; q += q == q0 - 1 ? q1 - q0 + 1 : 1)
-      if (q < q0 || q >= q1) vstore(columns[i] + q * VL, vzero());
-  }
-  const float *x = a->io.x + s->n * t->x.n_stride + b * t->x.c_stride + h * t->x.h_stride + (w + q0) * VL;
-  const bool whole = i0 == 0 && i1 == ALPHA;
-  float(*out)[WIDTH * VL] = (float(*)[WIDTH * VL])(void *)(columns[0] + q0 * VL);
-  if (!has_prologue(&t->prologue)) {
-    if (whole)
-      vertical(true, NULL, x, t->x.h_stride, 0, ALPHA, q1 - q0, out);
-    else
-      vertical(false, NULL, x, t->x.h_stride, i0, i1, q1 - q0, out);
-  } else {
-    const lane_prologue pro = prologue_of(a, vectors, s->n, b);
-    vertical(false, &pro, x, t->x.h_stride, i0, i1, q1 - q0, out);
-  }
-  for (int i = 0; i < ALPHA; i++, v += ALPHA * v_freq) {
-    for (int tile = 0; tile < s->tiles; tile++) {
-      vf d[ALPHA], r[ALPHA];
-      BB_UNROLL
-      for (int j = 0; j < ALPHA; j++) d[j] = vheld(vload(columns[i] + (tile * WINO_M + j) * VL));
-      wino_input(WINO_M, d, r);
-      BB_UNROLL
-      for (int j = 0; j < ALPHA; j++) vstore(v + j * v_freq + tile * VL, r[j]);
+  input_rows rows = {.q0 = bb_min(width, bb_max(0, -w))};
+  rows.q1 = bb_max(rows.q0, bb_min(width, c->W - w));
+  const float *const x = a->io.x + s->n * t->x.n_stride + b * t->x.c_stride + h * t->x.h_stride + w * VL;
+  for (int i = 0; i < ALPHA; i++) rows.row[i] = i >= i0 && i < i1 ? x + i * t->x.h_stride : zeros;
+  __attribute__((aligned(BB_ALIGN))) float strip[ALPHA][WIDTH * VL];
+  if (has_prologue(&t->prologue)) {
+    for (int i = i0; i < i1; i++) {
+      const float *const from = rows.row[i] + rows.q0 * VL;
+      prologue_row(a, vectors, from, strip[i] + rows.q0 * VL, s->n, b, rows.q1 - rows.q0);
+      rows.row[i] = strip[i];
     }
   }
+  input_tiles(0, 1, &rows, s->tiles, v, v_freq);
+  input_tiles(1, 3, &rows, s->tiles, v, v_freq);
+  if (WINO_M >= 4) input_tiles(3, 5, &rows, s->tiles, v, v_freq);
+  if (WINO_M >= 6) input_tiles(5, 7, &rows, s->tiles, v, v_freq);
+  input_tiles(ALPHA - 1, ALPHA, &rows, s->tiles, v, v_freq);
 }
 
 // ---- fetching ahead ------------------------------------------------------------------------------------------------
@@ -295,13 +314,16 @@ typedef struct fetch {
   const grid *g;
   const bb_view *view;
   const float *tensor;
-  int pad_t, pad_l, rows;  // of a segment
-  int s0, s1, last;        // segments, end of the blocks
-  int block, i, row;       // what comes next
-  const float *line;       // of a row
-  int lines;               // that remain of it
-  int wait, rate;          // slots before the first line, lines per slot after that
+  int pad_t, pad_l, rows;   // of a segment
+  int s0, s1, last;         // segments, end of the blocks
+  int block, i, row;        // what comes next
+  const float *line;        // of a row
+  int lines;                // that remain of it
+  int wait, every, bursts;  // slots before the next bursts, from one to the next, how many at once
 } fetch;
+
+// Lines of a burst: as many as cost one branch, some of them behind the end of a row.
+enum { BURST = 4 };
 
 // Goes on to the next row inside the image; false after the last.
 static bool fetch_row(fetch *f) {
@@ -322,29 +344,30 @@ static bool fetch_row(fetch *f) {
     f->lines = bb_ceil_div((end - w) * VL, LINE);
     return true;
   }
+  f->wait = INT_MAX;
   return false;
 }
 
 // One slot: a register tile's products with one block of x.
 BB_INLINE void fetch_lines(fetch *f) {
-  if (f->wait > 0) {
-    f->wait--;
-    return;
-  }
-  for (int count = f->rate; count > 0 && (f->lines > 0 || fetch_row(f));) {
-    const int n = bb_min(count, f->lines);
-    for (int i = 0; i < n; i++) __builtin_prefetch(f->line + i * LINE, 0, 2);
-    f->line += n * LINE;
-    f->lines -= n;
-    count -= n;
+  if (--f->wait > 0) return;
+  f->wait = f->every;
+  for (int i = 0; i < f->bursts; i++) {
+    BB_UNROLL
+    for (int l = 0; l < BURST; l++) __builtin_prefetch(f->line + l * LINE, 0, 2);
+    f->line += BURST * LINE;
+    f->lines -= BURST;
+    if (f->lines <= 0 && !fetch_row(f)) return;
   }
 }
 
 // As late as so many slots allow.
-BB_INLINE void fetch_spread(fetch *f, int tiles, int slots) {
-  const int lines = (f->last - f->block) * tiles * f->rows * WINO_M * VL / LINE;
-  f->rate = bb_max(1, bb_ceil_div(lines, slots));
-  f->wait = slots - bb_ceil_div(lines, f->rate);
+BB_INLINE void fetch_begin(fetch *f, int tiles, int slots) {
+  const int lines = (f->last - f->block) * tiles * f->rows * WINO_M * VL / LINE, bursts = bb_max(1, bb_ceil_div(lines, BURST));
+  f->bursts = bb_ceil_div(bursts, slots);
+  f->every = bb_max(1, slots / bursts);
+  f->wait = 1 + bb_max(0, slots - f->every * bb_ceil_div(bursts, f->bursts));
+  fetch_row(f);
 }
 
 // ---- multiply ------------------------------------------------------------------------------------------------------
@@ -423,13 +446,18 @@ BB_INLINE int widest(int nr) {
   return mr;
 }
 
+// Register tiles of nr blocks that `tiles` tiles take.
+BB_INLINE int register_tiles(const bb_config *config, int tiles, int nr) {
+  return bb_ceil_div(tiles, nr == NR_MAX ? config->q : widest(nr));
+}
+
 // M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; ahead: fetch the weights that follow; x, y:
 // what else to fetch meanwhile, or NULL.
-static void multiply(const kgroup *g, const unsigned char *lanes, const float *u, const float *v, float *m, int tiles,
-                     bool ahead, fetch *x, fetch *y) {
+static void multiply(const bb_config *config, const kgroup *g, const unsigned char *lanes, const float *u, const float *v,
+                     float *m, int tiles, bool ahead, fetch *x, fetch *y) {
   const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
   // Of the register tiles `wide` have a tile more.
-  const int runs = bb_ceil_div(tiles, widest(g->nr)), mr = tiles / runs, wide = tiles % runs;
+  const int runs = register_tiles(config, tiles, g->nr), mr = tiles / runs, wide = tiles % runs;
   for (int i = 0; i < sums; i++) {
     const int b0 = g->b0 + cut(blocks, sums, i), b1 = g->b0 + cut(blocks, sums, i + 1);
     product p = {.u = u,
@@ -621,23 +649,23 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
       }
       if (has->b1 < k->b1) has->b1 = k->b1;
       const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
-      const int slots = FREQS * bb_ceil_div(tiles, widest(k->nr)) * (k->b1 - k->b0);
+      const int slots = FREQS * register_tiles(a->config, tiles, k->nr) * (k->b1 - k->b0);
       fetch x = {0}, y = {0};
       if (a->config->ahead > 1 && slots) {
         y = (fetch){.g = &g, .view = &t->y, .tensor = a->io.y, .rows = WINO_M};
         y.s0 = y.i = s0, y.s1 = s1, y.block = k->k0, y.last = k->k0 + k->nr;
-        fetch_spread(&y, tiles, slots);
+        fetch_begin(&y, tiles, slots);
         if (kg == kg1 - 1 && kc == all.kchunks - 1 && at + 1 < all.blocks) {
           x = (fetch){.g = &g, .view = &t->x, .tensor = a->io.x, .rows = ALPHA};
           x.pad_t = t->problem.conv.pad_t, x.pad_l = t->problem.conv.pad_l;
           x.s0 = x.i = s1, x.s1 = cut(g.segments, all.blocks, at + 2), x.block = table[0].b0, x.last = table[0].b1;
-          fetch_spread(&x, tiles, slots);
+          fetch_begin(&x, tiles, slots);
         }
       }
       for (int f = 0; f < FREQS; f++) {
         const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
-        multiply(k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.rate ? &x : NULL,
-                 y.rate ? &y : NULL);
+        multiply(a->config, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
+                 y.every ? &y : NULL);
       }
       for (int j = 0; j < k->nr; j++) {
         for (int i = s0; i < s1; i++) {
@@ -710,7 +738,7 @@ static void staged_multiply(const bb_args *a, size_t first, size_t last) {
   for (size_t item = first; item < last; item++) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
-    multiply(k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
+    multiply(a->config, k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
              shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, true, NULL, NULL);
   }
 }
@@ -771,13 +799,15 @@ BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
-  const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 3 / 4) / per_tile;
+  const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 9 / 8) / per_tile;
   const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 8;
   const int ahead = large ? 2 : machine->cold ? 1 : 0;
+  const int q = WIDE_TILES(machine);
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     if (width_repeats(nr_order, i, yb)) continue;
-    const int nr = bb_min(nr_order[i], yb), first = n, mr = widest(kgroup_width(yb, nr));
+    const int nr = bb_min(nr_order[i], yb), first = n, width = kgroup_width(yb, nr);
+    const int mr = width == NR_MAX ? q : widest(width);
     for (int turns = bb_ceil_div(6, mr), own = 0; !own; turns *= 2) {
       own = turns * mr > 56;
       int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * mr / 2) / (turns * mr)));
@@ -788,42 +818,45 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
       if (skip) continue;
       const int wanted = threads > 1 ? bb_min(yb, bb_ceil_div(ITEMS_PER_THREAD * threads, blocks)) : 1;
       const int kchunks = chunks_of(yb, wanted, blocks % threads ? threads : 1);
-      out[n++] = (bb_config){.k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, kchunks), .tile = tile, .ahead = ahead};
+      out[n++] = (bb_config){.q = q, .k = nr, .c = SUM_CHANNELS, .kt = bb_ceil_div(yb, kchunks), .tile = tile, .ahead = ahead};
     }
   }
   return n;
 }
 
 static int staged_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
-  (void)machine, (void)threads;
+  (void)threads;
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
     if (width_repeats(nr_order, i, t->y.map->blocks)) continue;
-    out[n++] = (bb_config){.k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
+    out[n++] = (bb_config){.q = WIDE_TILES(machine), .k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
   }
   return n;
 }
 
 // ---- cost ----------------------------------------------------------------------------------------------------------
 
-// Beside the FMAs of a register tile: its beginning, two of its sums' way to memory; a line of V's way from L2.
-enum { TILE_CYCLES = 10, TWO_SUMS_CYCLES = 1, LINE_CYCLES = 1, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
+// Beside the FMAs of a register tile: its beginning.
+enum { TILE_CYCLES = 10, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
 // To write a line again that another core has read: 10 on Zen 4 where two cores share L3, 90 where they do not.
 enum { SHARED_CYCLES = 40 };
 // Where each k group has its own inputs, the stream of weights from memory stops during their transform; to start it again.
 enum { START_CYCLES = 8000 };
 
 // Cycles of all products over blocks of `tiles` tiles, `blocks` times.
-static double multiply_cycles(const bb_task *t, const bb_config *config, double tiles, double blocks) {
+static double multiply_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, double tiles,
+                              double blocks) {
   const int count = kgroup_count(t, config);
+  const wino_costs *costs = WINO_COSTS(machine);
   double cycles = 0;
   for (int i = 0; i < count; i++) {
     const kgroup k = kgroup_at(t, config, i);
-    const double runs = ceil(tiles / widest(k.nr)), mr = tiles / runs, taps = (double)k.size / (k.nr * VL);
-    const double fma = mr * k.nr / FMA_PER_CYCLE, loads = tap_loads(mr, k.nr) / LOADS_PER_CYCLE;
+    const double runs = ceil(tiles / (k.nr == NR_MAX ? config->q : widest(k.nr))), mr = tiles / runs,
+                 taps = (double)k.size / (k.nr * VL);
+    const double fma = mr * k.nr / FMA_PER_CYCLE(machine), loads = tap_loads(mr, k.nr) / FMA_PER_CYCLE(machine);
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
-    cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + 0.05 * loads) +
-                      sums * (TILE_CYCLES + TWO_SUMS_CYCLES * mr * k.nr / 2) + LINE_CYCLES * mr * taps / LINE);
+    cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
+                      sums * (TILE_CYCLES + costs->sum * mr * k.nr) + costs->line * mr * taps / LINE);
   }
   return FREQS * blocks * cycles;
 }
@@ -868,7 +901,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     share = ceil(items / threads) / items;
     // Lines of V and M that one thread writes and another reads.
     lost += SHARED_CYCLES * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
-    products = multiply_cycles(t, config, g.tiles, 1);
+    products = multiply_cycles(t, machine, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
     if (all > 2 * l2) lost += 4 * (all - 2 * l2) / stream_rate(machine, all);
   } else {
@@ -880,7 +913,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     // Threads that meet in a block each make its V, but for that of other groups.
     inputs = blocks < threads ? fmin(f.kchunks, threads / blocks) : f.blocks % threads ? 1 + (threads - 1) / blocks : 1;
     if (keeps_groups(t)) inputs = fmax(1, inputs / t->problem.conv.G);
-    products = multiply_cycles(t, config, g.tiles / blocks, blocks);
+    products = multiply_cycles(t, machine, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb / t->problem.conv.G + config->k) * per_tile;
     if (all > 0.4 * l2) lost += 0.25 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
@@ -898,7 +931,8 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   if ((pixels + outputs) * vector > l3 / 4)
     lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
-  const double transforms = g.tiles * (xb * inputs * INPUT_CYCLES + yb * OUTPUT_CYCLES);
+  const wino_costs *costs = WINO_COSTS(machine);
+  const double transforms = g.tiles * (xb * inputs * costs->input[WINO_M / 2 - 1] + yb * costs->output[WINO_M / 2 - 1]);
   return overlapped(products * share, stream) + starts + (transforms + lost) * share +
          (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
 }

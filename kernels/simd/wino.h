@@ -105,4 +105,12 @@ BB_INLINE void wino_output(const int m, const vf *v, vf *y) {
     wino63_output(v, y);
 }
 
+// What the parts take in cycles, for the cost model.
+typedef struct wino_costs {
+  double input[3], output[3];  // transform of a tile and block of channels, V and M in L2; F(2,3), F(4,3), F(6,3)
+  double sum;                  // a vector of sums on its way to memory, beside FMAs
+  double line;                 // a line of V on its way from L2
+  double load;                 // of a vector or broadcast, beside FMAs that hide most of it
+} wino_costs;
+
 #endif
