@@ -892,6 +892,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const grid g = grid_of(t);
   const double xb = t->x.map->blocks, yb = t->y.map->blocks, vector = VL * sizeof(float);
   const double l2 = machine->l2 ? (double)machine->l2 : 512e3, l3 = machine->l3 ? (double)machine->l3 : 8e6;
+  const wino_costs *costs = WINO_COSTS(machine);
   const double per_tile = FREQS * vector;  // V or M of a tile and block
   const double u = (double)(FREQS * wino_layout(t, config).one * sizeof(float));
 
@@ -903,7 +904,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     lost += SHARED_CYCLES * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
     products = multiply_cycles(t, machine, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
-    if (all > 2 * l2) lost += 4 * (all - 2 * l2) / stream_rate(machine, all);
+    if (all > 2 * l2) lost += costs->staged * (all - 2 * l2) / stream_rate(machine, all);
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
     blocks = f.blocks;
@@ -916,7 +917,8 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     products = multiply_cycles(t, machine, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb / t->problem.conv.G + config->k) * per_tile;
-    if (all > 0.4 * l2) lost += 0.25 * blocks * f.kgroups * (all - 0.4 * l2) / stream_rate(machine, all);
+    const double over = all - costs->l2 * l2;
+    if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
   // What memory gives to all threads together is little more than what it gives to one; wide k groups get less of it.
@@ -931,7 +933,6 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   if ((pixels + outputs) * vector > l3 / 4)
     lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
-  const wino_costs *costs = WINO_COSTS(machine);
   const double transforms = g.tiles * (xb * inputs * costs->input[WINO_M / 2 - 1] + yb * costs->output[WINO_M / 2 - 1]);
   return overlapped(products * share, stream) + starts + (transforms + lost) * share +
          (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);

@@ -111,6 +111,8 @@ typedef struct wino_costs {
   double sum;                  // a vector of sums on its way to memory, beside FMAs
   double line;                 // a line of V on its way from L2
   double load;                 // of a vector or broadcast, beside FMAs that hide most of it
+  double l2, evicted;          // part of L2 that V and M may fill; of what is beyond, the part that comes from L3 again
+  double staged;               // how often what V and M of all tiles exceed two L2 by crosses to L3 and back
 } wino_costs;
 
 #endif
