@@ -644,11 +644,15 @@ enum { TILE_CYCLES = ONE_TAP ? 10 : 80, TWO_SUMS_CYCLES = ONE_TAP, LINE_CYCLES =
 // Of an FMA on all cores we know: fewer sums than it takes to cover that leave cycles empty.
 enum { FMA_LATENCY = 4 };
 
+// Pixels of a tile that goes on in the next row lie anywhere: each has an address to be loaded and a branch of its own.
+static const double pixel_cycles = 1.1;
+
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
-BB_INLINE double tap_cycles(double mr, int nr, bool low, const bb_machine *machine) {
+BB_INLINE double tap_cycles(double mr, int nr, bool low, bool across, const bb_machine *machine) {
   double most = mr * (low ? nr - 0.5 : nr) / FMA_PER_CYCLE(machine);
   const double loads = tap_loads(mr, nr) / FMA_PER_CYCLE(machine);
   if (loads > most) most = loads;
+  if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
   const double stream = machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;
   return stream > most ? stream : most;
@@ -685,9 +689,10 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   for (int kg = 0; kg < all.kgroups; kg++) {
     const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg), most = widest(nr);
     const bool low = low_tile_of[nr][1] && c->stride_w == 1 && lanes_used(t->y.map, end - 1) <= VL / 2;
-    const double tiles = one_go || goes_across(t, &g, rows, most) ? ceil(pixels / most) : rows * ceil(row / most);
+    const bool across = goes_across(t, &g, rows, most);
+    const double tiles = one_go || across ? ceil(pixels / most) : rows * ceil(row / most);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
-    cycles += tiles * (taps * tap_cycles(mr, nr, low, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
+    cycles += tiles * (taps * tap_cycles(mr, nr, low, across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};

@@ -179,12 +179,15 @@ static void grouped_run(const bb_args *a, size_t first, size_t last) {
   rows_run(a, &p, first, last, grouped_block, rows_pick(&fns, &a->task->problem.conv));
 }
 
-// Moves and FMAs go to different ports, but not all to free ones: half of a move is taken to be in the way.
+// Moves and FMAs go to different ports, but not all to free ones: half of a move is taken to be in the way. Where whole blocks
+// lie in one group it is a load, which is not if there are pixels enough to hide a chain of S FMAs on each sum.
 static double grouped_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
   const bb_conv *c = &t->problem.conv;
   (void)config;
   const double moves = c->S == 1 ? 1 : (c->S + (ROWS_M - 1.0) * c->stride_w) / ROWS_M;
-  const double per_term = c->R * (c->S + 0.5 * moves) / FMA_PER_CYCLE(machine);
+  const bool loads = c->K / c->G % VL == 0 && ROWS_M > 8;
+  const double in_the_way = loads ? 0 : 0.5 * moves, valid = bb_conv_flops_valid(c) / bb_conv_flops(c);
+  const double per_term = c->R * (c->S + in_the_way) * valid / FMA_PER_CYCLE(machine);
   const double pixels = (double)c->N * c->P * c->Q;
   const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / FMA_PER_CYCLE(machine));
   const double vectors = (double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels * t->y.map->blocks;
