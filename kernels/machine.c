@@ -103,12 +103,12 @@ static void cpu_caches(void) {
 }
 
 // CPUID leaf 1: family and model with their extensions. Hypervisors often give a whole line of processors one brand string.
-static void cpu_model(char *name, size_t size) {
+static void cpu_model(unsigned *family, unsigned *model) {
   unsigned a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
-  const unsigned family = a >> 8 & 15, model = a >> 4 & 15;
-  snprintf(name, size, ", family %u model %u", family + (family == 15 ? a >> 20 & 255 : 0),
-           model + (family == 15 || family == 6 ? (a >> 16 & 15) << 4 : 0));
+  *family = a >> 8 & 15, *model = a >> 4 & 15;
+  if (*family == 15 || *family == 6) *model += (a >> 16 & 15) << 4;
+  if (*family == 15) *family += a >> 20 & 255;
 }
 
 static void cpu_name(char name[static 49]) {
@@ -123,7 +123,7 @@ static void cpu_name(char name[static 49]) {
 #else
 
 static void cpu_caches(void) {}
-static void cpu_model(char *name, size_t size) { (void)name, (void)size; }
+static void cpu_model(unsigned *family, unsigned *model) { (void)family, (void)model; }
 
 #if defined(__aarch64__) && defined(__linux__)
 
@@ -196,8 +196,10 @@ static void find_machine(void) {
   char name[49];
   cpu_name(name);
   squeeze_blanks(name[0] ? name : "unknown CPU", machine.cpu, sizeof machine.cpu);
+  unsigned family = 0, model = 0;
+  cpu_model(&family, &model);
   const size_t length = strlen(machine.cpu);
-  cpu_model(machine.cpu + length, sizeof machine.cpu - length);
+  if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
 
   // Bytes that one core streams per cycle when the others are quiet, for cost models that only need the order of magnitude:
@@ -206,6 +208,7 @@ static void find_machine(void) {
   machine.l2_bytes_per_cycle = 32;
   machine.l3_bytes_per_cycle = 16;
   machine.dram_bytes_per_cycle = 6;
+  if (family >= 26) machine.l3_bytes_per_cycle = 26, machine.dram_bytes_per_cycle = 9;  // Zen 5
 }
 
 static void once(void) {

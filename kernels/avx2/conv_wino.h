@@ -14,8 +14,8 @@ enum { NR_MAX = 3, MR_MAX = 12 };
 // Blocks of a k group, best first.
 static const int nr_order[] = {3, 2};
 // Between those of Zen 4 and of Zen 5.
-static const wino_costs core = {{40, 110, 265}, {24, 90, 235}, .sum = 0.5,      .line = 1,
-                                .load = 0.05,   .l2 = 0.4,     .evicted = 0.25, .staged = 4};
+static const wino_costs core = {{40, 110, 265}, {24, 90, 235},   .sum = 0.5,  .line = 1,     .load = 0.05,
+                                .l2 = 0.4,      .evicted = 0.25, .staged = 4, .stream = 0.25};
 #define WINO_COSTS(machine) ((void)(machine), &core)
 
 // clang-format off

@@ -16,10 +16,23 @@ enum { NR_MAX = 4, MR_MAX = 14 };
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
 // Measured on Zen 4 and, with two 512-bit FMAs per cycle, on Zen 5.
-static const wino_costs one_fma = {{80, 230, 520}, {47, 140, 366}, .sum = 0.5,      .line = 1,
-                                   .load = 0.05,   .l2 = 0.4,      .evicted = 0.25, .staged = 4};
-static const wino_costs two_fmas = {{45, 130, 330}, {36, 110, 310}, .sum = 1,   .line = 0.25,
-                                    .l2 = 0.5,      .evicted = 0.4, .staged = 2};
+static const wino_costs one_fma = {.input = {80, 230, 520},
+                                   .output = {47, 140, 366},
+                                   .sum = 0.5,
+                                   .line = 1,
+                                   .load = 0.05,
+                                   .l2 = 0.4,
+                                   .evicted = 0.25,
+                                   .staged = 4,
+                                   .stream = 0.25};
+static const wino_costs two_fmas = {.input = {45, 130, 330},
+                                    .output = {36, 110, 310},
+                                    .sum = 1,
+                                    .line = 0.25,
+                                    .l2 = 0.5,
+                                    .evicted = 0.65,
+                                    .staged = 3,
+                                    .stream = 0.35};
 #define WINO_COSTS(machine) ((machine)->fma512 == 1 ? &one_fma : &two_fmas)
 
 // clang-format off

@@ -13,8 +13,8 @@ enum { NR_MAX = 8, MR_MAX = 4 };
 #define WIDE_TILES(machine) ((void)(machine), 4)
 static const int nr_order[] = {8};
 
-static const wino_costs core = {{46, 128, 282}, {27, 123, 330}, .sum = 0.5,      .line = 1,
-                                .load = 0.05,   .l2 = 0.4,      .evicted = 0.25, .staged = 4};
+static const wino_costs core = {{46, 128, 282}, {27, 123, 330},  .sum = 0.5,  .line = 1,     .load = 0.05,
+                                .l2 = 0.4,      .evicted = 0.25, .staged = 4, .stream = 0.25};
 #define WINO_COSTS(machine) ((void)(machine), &core)
 
 // clang-format off

@@ -869,9 +869,6 @@ BB_INLINE double stream_rate(const bb_machine *machine, double bytes) {
   return from_dram + (from_l3 - from_dram) * fmax(0, 1 - bytes / (1.5 * l3));
 }
 
-// What remains when a stream runs beside products that hide most of it.
-BB_INLINE double overlapped(double cycles, double stream) { return fmax(cycles, stream) + 0.25 * fmin(cycles, stream); }
-
 // What largest_share() asks: output blocks x segments of an item.
 typedef struct fused_share {
   grid g;
@@ -934,8 +931,8 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
   const double transforms = g.tiles * (xb * inputs * costs->input[WINO_M / 2 - 1] + yb * costs->output[WINO_M / 2 - 1]);
-  return overlapped(products * share, stream) + starts + (transforms + lost) * share +
-         (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
+  const double both = fmax(products * share, stream) + costs->stream * fmin(products * share, stream);
+  return both + starts + (transforms + lost) * share + (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
 }
 
 static double fused_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
