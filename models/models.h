@@ -164,6 +164,8 @@ void bb_stream_destroy(bb_stream *stream);
 void bb_stream_run(bb_stream *stream, bb_pool *pool, const float *input, uint64_t *ns);
 // Step i by itself, on whatever its inputs hold after a run: for who wants to time it.
 void bb_stream_run_step(bb_stream *stream, bb_pool *pool, const float *input, int i);
+// Where step i finds and leaves its tensors.
+bb_io bb_stream_step_io(const bb_stream *stream, const float *input, int i);
 // Output i of the graph, NCHW, of the last run.
 const float *bb_stream_output(const bb_stream *stream, int i);
 

@@ -310,9 +310,14 @@ static uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void bb_stream_run_step(bb_stream *s, bb_pool *pool, const float *input, int i) {
+bb_io bb_stream_step_io(const bb_stream *s, const float *input, int i) {
   bb_io io = s->io[i];
   if (!io.x) io.x = input;
+  return io;
+}
+
+void bb_stream_run_step(bb_stream *s, bb_pool *pool, const float *input, int i) {
+  const bb_io io = bb_stream_step_io(s, input, i);
   bb_plan_run(s->net->plan[i], s->exec, pool, &io);
 }
 
