@@ -96,6 +96,7 @@ static void add_cpu(cJSON *o) {
   for (int i = 0; i < BB_ISA_COUNT; i++)
     if (bb_isa_runs((bb_isa)i)) cJSON_AddItemToArray(isas, cJSON_CreateString(bb_isa_name((bb_isa)i)));
   cJSON_AddStringToObject(o, "isa", bb_isa_name(bb_isa_best()));
+  if (bb_isa_runs(BB_ISA_AVX512)) cJSON_AddNumberToObject(o, "fma512_per_cycle", bb_machine_get()->fma512);
 }
 
 static void load_topology(cJSON *o) {
@@ -351,6 +352,9 @@ void context_print_card(const cJSON *m) {
     const size_t n = strlen(text);
     snprintf(text + n, sizeof text - n, "%s%s", n ? ", " : "", item->valuestring);
   }
+  const double fmas = number_of(m, "fma512_per_cycle");
+  if (fmas > 0)
+    snprintf(text + strlen(text), sizeof text - strlen(text), "; %.0f 512-bit FMA%s per cycle", fmas, fmas > 1 ? "s" : "");
   card_line("isas", text);
   snprintf(text, sizeof text, "%.0f cores, %.0f hardware threads, %.0f packages, %.0f NUMA nodes; %d usable here",
            number_of(m, "cores"), number_of(m, "num_cpus"), number_of(m, "packages"), number_of(m, "numa_nodes"),

@@ -36,10 +36,14 @@ int bb_isa_block(bb_isa isa);
 // Bytes; 0 = unknown. Plain data, so that a plan can be made for another machine.
 struct bb_machine {
   size_t l1d, l2, l3;
-  int cores;                                                            // processors that this process may use
-  char cpu[96];                                                         // brand string, blanks squeezed; family and model
-  int fma512;                                                           // 512-bit FMAs a core starts per cycle, 1 or 2
-  double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;  // of one core: constants of the cost models
+  int cores;     // processors that this process may use
+  char cpu[96];  // brand string, blanks squeezed; family and model
+  int fma512;    // 512-bit FMAs a core starts per cycle, 1 or 2
+  // Constants of the cost models: what one core streams; what a stream from memory takes on all threads, of its time on one;
+  // cycles to write a line again that another core has read.
+  double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;
+  double dram_share;
+  double transfer_cycles;
   bool cold;  // of the run that is planned: its packed weights are in no cache. False in bb_machine_get
 };
 const bb_machine *bb_machine_get(void);

@@ -649,7 +649,7 @@ static const double pixel_cycles = 1.1;
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
 BB_INLINE double tap_cycles(double mr, int nr, bool low, bool across, const bb_machine *machine) {
-  double most = mr * (low ? nr - 0.5 : nr) / FMA_PER_CYCLE(machine);
+  double most = mr * (low && FMA_PER_CYCLE(machine) == 1 ? nr - 0.5 : nr) / FMA_PER_CYCLE(machine);
   const double loads = tap_loads(mr, nr) / FMA_PER_CYCLE(machine);
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
@@ -697,11 +697,11 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};
   cycles *= largest_share(dense_tiles(t, config, threads), threads, dense_size, &share);
-  // Weights come from memory once, whatever the number of threads.
+  // Weights come from memory once, whatever the number of threads, and not all of the way is hidden.
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
   const bool streams = machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3);
   const double least = streams ? bytes / machine->dram_bytes_per_cycle : 0;
-  return cycles > least ? cycles : least;
+  return fmax(cycles, least) + 0.35 * fmin(cycles, least);
 }
 
 static size_t dense_gap_tiles(const bb_task *t, const bb_config *config, int threads) {

@@ -838,8 +838,6 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
 
 // Beside the FMAs of a register tile: its beginning.
 enum { TILE_CYCLES = 10, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
-// To write a line again that another core has read: 10 on Zen 4 where two cores share L3, 90 where they do not.
-enum { SHARED_CYCLES = 40 };
 // Where each k group has its own inputs, the stream of weights from memory stops during their transform; to start it again.
 enum { START_CYCLES = 8000 };
 
@@ -898,10 +896,11 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     const double items = (double)staged_multiply_tiles(t, config, threads);
     share = ceil(items / threads) / items;
     // Lines of V and M that one thread writes and another reads.
-    lost += SHARED_CYCLES * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
+    lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
     products = multiply_cycles(t, machine, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
-    if (all > 2 * l2) lost += costs->staged * (all - 2 * l2) / stream_rate(machine, all);
+    const double over = all - 2 * l2 * threads;
+    if (over > 0) lost += costs->staged * over / stream_rate(machine, all);
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
     blocks = f.blocks;
@@ -918,10 +917,10 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
-  // What memory gives to all threads together is little more than what it gives to one; wide k groups get less of it.
+  // Memory gives less to all threads together than to each alone, and less to wide k groups.
   const double mine = blocks < threads ? share : 1;  // of U
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
-  const double once = machine->cold ? u / dram * fmax(mine, 0.75) * wide : u / again * share;
+  const double once = machine->cold ? u / dram * fmax(mine, machine->dram_share) * wide : u / again * share;
   const double stream = once + (blocks - 1) * u / again * share;
   const bool stops = machine->cold && !is_staged && t->problem.conv.G > 1;
   const double starts = stops ? mine * kgroup_count(t, config) * START_CYCLES : 0;
