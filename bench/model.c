@@ -235,12 +235,6 @@ static void touch(const void *data, size_t bytes) {
   for (size_t b = 0; b < bytes; b += BB_ALIGN) (void)at[b];
 }
 
-static void touch_tensor(const bb_view *v, const float *data) {
-  if (!data) return;
-  const size_t blocks = (size_t)v->map->blocks - 1, rows = (size_t)v->H * (size_t)v->W * (size_t)v->block;
-  for (int n = 0; n < v->N; n++) touch(data + n * v->n_stride, (blocks * (size_t)v->c_stride + rows) * sizeof(float));
-}
-
 // Step i by itself, as the network finds it: its weights in no cache, those of the steps before it in half of L3 (lines
 // that eviction left free would be filled sooner), its inputs read since, the output of the step before just written.
 static double time_alone(const inference *f, int i) {
@@ -256,8 +250,8 @@ static double time_alone(const inference *f, int i) {
   }
   const bb_task *task = bb_plan_task(plan);
   const bb_io io = bb_stream_step_io(f->stream[0], f->input, i);
-  touch_tensor(&task->x, io.x);
-  touch_tensor(&task->x2, io.x2);
+  touch(io.x, bb_view_size(&task->x) * sizeof(float));
+  if (io.x2) touch(io.x2, bb_view_size(&task->x2) * sizeof(float));
   bb_stream_run_step(f->stream[0], f->pool, f->input, i ? i - 1 : i);
   if (i == 0) bb_evict(bb_plan_packed(plan), bb_plan_packed_bytes(plan));
   const double start = now_ns();

@@ -33,7 +33,7 @@ bool bb_isa_parse(const char *name, bb_isa *isa);
 // Lanes per channel block of the level: 16, 8, 4; 1 for generic.
 int bb_isa_block(bb_isa isa);
 
-// Bytes; 0 = unknown. Plain data, so that a plan can be made for another machine.
+// Caches in bytes, 0 = unknown. Plain data, so that a plan can be made for another machine.
 struct bb_machine {
   size_t l1d, l2, l3;
   int cores;     // processors that this process may use

@@ -23,7 +23,7 @@ typedef enum bb_isa { BB_ISA_GENERIC, BB_ISA_AVX2, BB_ISA_AVX512, BB_ISA_NEON, B
 // One candidate blocking, plain data: it is written to the wisdom file and handed to every callback. 0 = the kernel has no such
 // knob.
 typedef struct bb_config {
-  int q;      // output pixels of a register tile; Winograd: tiles of one of the most blocks
+  int q;      // output pixels of a register tile; Winograd: tiles beside the most blocks
   int k;      // output channel blocks of a register tile
   int c;      // input channels summed in one go before they are added to what is in memory
   int rows;   // output rows of a tile of work

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cache sizes, processors, name of the CPU, and the constants of the cost models.
+// Cache sizes, processors, name of the CPU, 512-bit FMAs per cycle, and the constants of the cost models.
 
 #include <pthread.h>
 #include <stdio.h>
@@ -103,8 +103,9 @@ static void cpu_caches(void) {
 }
 
 // CPUID leaf 1: family and model with their extensions. Hypervisors often give a whole line of processors one brand string.
-static void cpu_model(unsigned *family, unsigned *model) {
+static void cpu_model(bool *amd, unsigned *family, unsigned *model) {
   unsigned a, b, c, d;
+  *amd = __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && d == signature_AMD_edx && c == signature_AMD_ecx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
   *family = a >> 8 & 15, *model = a >> 4 & 15;
   if (*family == 15 || *family == 6) *model += (a >> 16 & 15) << 4;
@@ -123,7 +124,7 @@ static void cpu_name(char name[static 49]) {
 #else
 
 static void cpu_caches(void) {}
-static void cpu_model(unsigned *family, unsigned *model) { (void)family, (void)model; }
+static void cpu_model(bool *amd, unsigned *family, unsigned *model) { (void)amd, (void)family, (void)model; }
 
 #if defined(__aarch64__) && defined(__linux__)
 
@@ -172,11 +173,12 @@ static uint64_t fma_ticks(bb_isa isa) {
   return bb_ticks() - start;
 }
 
-// Cores with one unit of 512 bits, or two of 256 that join for it, run as many 256-bit FMAs per cycle as two of these units
-// would: no identification tells them apart as surely as a microsecond of each. The least of a few, interleaved: an interrupt
-// meets one of them; a core that has to wake the upper halves of its units does so in the first.
+// All cores start two 256-bit FMAs per cycle. Where they start two of 512 bits as well, as many of either take the same time,
+// else the wide ones take twice as long: identification does not tell these apart as surely as a microsecond of each. The least
+// of a few, interleaved: an interrupt meets one of them; a core that has to wake the upper halves of its units does so in the
+// first.
 static int find_fma512(void) {
-  if (!bb_isa_runs(BB_ISA_AVX512)) return 1;
+  if (!bb_isa_runs(BB_ISA_AVX512) || !bb_probe_get(BB_ISA_AVX512) || !bb_probe_get(BB_ISA_AVX2)) return 1;
   uint64_t wide = UINT64_MAX, narrow = UINT64_MAX;
   for (int i = 0; i < 16; i++) {
     const uint64_t w = fma_ticks(BB_ISA_AVX512), n = fma_ticks(BB_ISA_AVX2);
@@ -196,8 +198,9 @@ static void find_machine(void) {
   char name[49];
   cpu_name(name);
   squeeze_blanks(name[0] ? name : "unknown CPU", machine.cpu, sizeof machine.cpu);
+  bool amd = false;
   unsigned family = 0, model = 0;
-  cpu_model(&family, &model);
+  cpu_model(&amd, &family, &model);
   const size_t length = strlen(machine.cpu);
   if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
@@ -211,7 +214,7 @@ static void find_machine(void) {
   machine.dram_share = 0.75;
   // 10 on Zen 4 where two cores share L3, 90 where they do not; hypervisors move them from one to the other.
   machine.transfer_cycles = 40;
-  if (family >= 26) {  // Zen 5
+  if (amd && family >= 26) {  // Zen 5 and newer
     machine.l3_bytes_per_cycle = 26;
     machine.dram_bytes_per_cycle = 9;
     machine.dram_share = 0.65;

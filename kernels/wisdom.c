@@ -4,13 +4,13 @@
 //
 // The file is text. A header, one line per lesson, and a last line that proves that the file is whole:
 //
-//   backbench wisdom 3
-//   <cpu> <isa> <alg> <accuracy> <kernel or *> <threads> <hot or cold> <kernel set> <task> <views> <kernel> <q k c rows kt
-//   tile> end <lessons> <FNV-1a of all before this line>
+//   backbench wisdom <version>
+//   <cpu> <isa> <alg> <accuracy> <kernel or *> <threads> <hot or cold> <kernel set> <task> <views> <kernel> <numbers>
+//   end <lessons> <FNV-1a of all before this line>
 //
-// Fields are separated by tabs, the six numbers by blanks. All up to the views is the key, compared as text: it holds whatever
-// may change the answer. "*" for the views: of the bare problem, whatever is fused to it. Lessons of another CPU or another
-// build's set of kernels stay in the file and never match.
+// The numbers are those of the config: q k c rows kt tile ahead. Fields are separated by tabs, the numbers by blanks. All up to
+// the views is the key, compared as text: it holds whatever may change the answer. "*" for the views: of the bare problem,
+// whatever is fused to it. Lessons of another CPU or another build's set of kernels stay in the file and never match.
 
 #include "wisdom.h"
 
@@ -112,14 +112,16 @@ static int print_view(const bb_view *v, char *text, size_t size) {
                   (unsigned long long)lanes);
 }
 
-static void print_cpu(char cpu[96]) {
-  snprintf(cpu, 96, "%s", bb_machine_get()->cpu);
+enum { MAX_CPU = sizeof((bb_machine *)0)->cpu };
+
+static void print_cpu(char cpu[MAX_CPU]) {
+  snprintf(cpu, MAX_CPU, "%s", bb_machine_get()->cpu);
   for (char *c = cpu; *c; c++)
     if ((unsigned char)*c < ' ') *c = ' ';
 }
 
 static bool make_key(const bb_task *task, const bb_plan_options *options, bb_wisdom_about about, char key[MAX_KEY]) {
-  char cpu[96], problem[512], views[400] = "*";
+  char cpu[MAX_CPU], problem[512], views[400] = "*";
   print_cpu(cpu);
   const bb_task bare = {.problem = task->problem};
   if (bb_task_print(about == BB_WISDOM_BARE ? &bare : task, problem, sizeof problem) >= (int)sizeof problem) return false;
@@ -166,7 +168,7 @@ bb_status bb_wisdom_add(bb_wisdom *wisdom, const bb_task *task, const bb_plan_op
 }
 
 void bb_wisdom_count(bb_wisdom *wisdom, size_t *all, size_t *usable) {
-  char cpu[96], set[24];
+  char cpu[MAX_CPU], set[24];
   print_cpu(cpu);
   const size_t length = strlen(cpu);
   snprintf(set, sizeof set, "\t%016llx\t", (unsigned long long)kernel_set());

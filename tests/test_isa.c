@@ -81,6 +81,7 @@ static void machine_is_plausible(void **state) {
   assert_true(strlen(m->cpu) > 0 && strlen(m->cpu) < sizeof m->cpu);
   assert_null(strstr(m->cpu, "  "));
   assert_true(m->fma512 == 1 || (m->fma512 == 2 && bb_isa_runs(BB_ISA_AVX512)));
+  assert_true(m->dram_share > 0 && m->dram_share <= 1 && m->transfer_cycles > 0);
   assert_true(m->dram_bytes_per_cycle > 0 && m->l3_bytes_per_cycle > 0 && m->l2_bytes_per_cycle > 0);
 }
 

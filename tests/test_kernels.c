@@ -222,7 +222,7 @@ static void add_winograd(void) {
                                       "+bias+hard_sigmoid+second+gap",
                                       "+addafter",
                                       "+pre_bn+bias+relu+gap+scale"};
-  static const int wide[] = {30, 31, 32, 33, 35, 37, 61, 64, 66, 67, 71, 97};
+  static const int wide[] = {31, 33, 47, 49, 61, 64, 66, 67, 95, 97, 129, 133, 193};
   static const int channels[] = {15, 16, 17, 31, 33, 64, 127, 128, 129, 257};
   char text[200];
   int turn = 0;

@@ -11,6 +11,7 @@
 
 #include <immintrin.h>
 
+#include "../bb.h"
 #include "../common.h"
 
 #define BB_ISA_SUFFIX avx2
@@ -19,7 +20,7 @@ enum { VL = 8 };
 typedef __m256 vf;
 typedef __m256i vi;
 // FMAs, and loads, of vectors that a core starts per cycle: Zen 2 and newer, Haswell and newer.
-#define FMA_PER_CYCLE(machine) ((void)(machine), 2)
+BB_INLINE int fma_per_cycle(const bb_machine *m) { return (void)m, 2; }
 
 BB_INLINE vi first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 

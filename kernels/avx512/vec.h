@@ -11,6 +11,7 @@
 
 #include <immintrin.h>
 
+#include "../bb.h"
 #include "../common.h"
 
 #define BB_ISA_SUFFIX avx512
@@ -19,7 +20,7 @@ enum { VL = 16 };
 typedef __m512 vf;
 typedef __m512i vi;
 // FMAs, and loads, of vectors that a core starts per cycle: one on Zen 4, two on Zen 5 and Intel's servers.
-#define FMA_PER_CYCLE(machine) ((machine)->fma512)
+BB_INLINE int fma_per_cycle(const bb_machine *m) { return m->fma512 == 2 ? 2 : 1; }
 
 BB_INLINE vf vload(const float *p) { return _mm512_loadu_ps(p); }
 BB_INLINE void vstore(float *p, vf x) { _mm512_storeu_ps(p, x); }

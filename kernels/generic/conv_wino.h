@@ -10,12 +10,21 @@
 #include "../simd/wino.h"
 
 enum { NR_MAX = 8, MR_MAX = 4 };
-#define WIDE_TILES(machine) ((void)(machine), 4)
+BB_INLINE int wide_tiles(const bb_machine *m) { return (void)m, 4; }
 static const int nr_order[] = {8};
 
-static const wino_costs core = {{46, 128, 282}, {27, 123, 330},  .sum = 0.5,  .line = 1,     .load = 0.05,
-                                .l2 = 0.4,      .evicted = 0.25, .staged = 4, .stream = 0.25};
-#define WINO_COSTS(machine) ((void)(machine), &core)
+static const wino_costs every_core = {
+    .input = {46, 128, 282},
+    .output = {27, 123, 330},
+    .sum = 0.5,
+    .line = 1,
+    .load = 0.05,
+    .l2 = 0.4,
+    .evicted = 0.25,
+    .staged = 4,
+    .stream = 0.25,
+};
+BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return (void)m, &every_core; }
 
 // clang-format off
 #define TILES(t) \

@@ -6,12 +6,13 @@
 #ifndef BB_VEC_H
 #define BB_VEC_H
 
+#include "../bb.h"
 #include "generic.h"
 
 enum { VL = 1 };
 typedef float vf;
 // FMAs, and loads, of vectors that a core starts per cycle: plain C on a core with four lanes.
-#define FMA_PER_CYCLE(machine) ((void)(machine), 4)
+BB_INLINE int fma_per_cycle(const bb_machine *m) { return (void)m, 4; }
 
 BB_INLINE vf vload(const float *p) { return *p; }
 BB_INLINE void vstore(float *p, vf x) { *p = x; }

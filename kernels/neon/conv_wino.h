@@ -10,13 +10,22 @@
 #include "../simd/wino.h"
 
 enum { NR_MAX = 4, MR_MAX = 14 };
-#define WIDE_TILES(machine) ((void)(machine), 5)
+BB_INLINE int wide_tiles(const bb_machine *m) { return (void)m, 5; }
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
 // Those of AVX2, whose vectors are twice as long but whose pipes are as many.
-static const wino_costs core = {{40, 110, 265}, {24, 90, 235},   .sum = 0.5,  .line = 1,     .load = 0.05,
-                                .l2 = 0.4,      .evicted = 0.25, .staged = 4, .stream = 0.25};
-#define WINO_COSTS(machine) ((void)(machine), &core)
+static const wino_costs every_core = {
+    .input = {40, 110, 265},
+    .output = {24, 90, 235},
+    .sum = 0.5,
+    .line = 1,
+    .load = 0.05,
+    .l2 = 0.4,
+    .evicted = 0.25,
+    .staged = 4,
+    .stream = 0.25,
+};
+BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return (void)m, &every_core; }
 
 // clang-format off
 #define TILES(t) \

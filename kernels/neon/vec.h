@@ -11,6 +11,7 @@
 
 #include <arm_neon.h>
 
+#include "../bb.h"
 #include "../common.h"
 
 #define BB_ISA_SUFFIX neon
@@ -19,7 +20,7 @@ enum { VL = 4 };
 typedef float32x4_t vf;
 typedef int32x4_t vi;
 // FMAs, and loads, of vectors that a core starts per cycle: Neoverse N1; V1 starts twice as many FMAs.
-#define FMA_PER_CYCLE(machine) ((void)(machine), 2)
+BB_INLINE int fma_per_cycle(const bb_machine *m) { return (void)m, 2; }
 
 BB_INLINE vf vload(const float *p) { return vld1q_f32(p); }
 BB_INLINE void vstore(float *p, vf x) { vst1q_f32(p, x); }

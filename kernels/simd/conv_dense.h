@@ -108,8 +108,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
-      // Lines that were driven out of the caches are back when the sums are done; few FMAs hide none,
-      // nor do vectors of less than 512 bits.
+      // Lines that were driven out of the caches are back when the sums are done; few FMAs hide none, nor do those of AVX2.
       BB_UNROLL
       for (int m = 0; !ONE_TAP && VL == 16 && m < mr; m++)
         __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
@@ -162,7 +161,8 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
           const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
           fetch_weights(&p->stream);
-          // Beside two FMAs a cycle there is hardly room for a branch per pixel: not where all pixels meet the tap after all.
+          // AVX2 has hardly room for a branch per pixel: not where all pixels meet the tap after all. (AVX-512: no gain, even
+          // beside two FMAs per cycle.)
           if (VL < 16 && mask == (1u << mr) - 1)
             taps(mr, nr, acc, xs, at, wr, lanes);
           else if (mask)
@@ -474,7 +474,8 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
 }
 
 // Is it worth it to go on in the next row over `rows` rows: where row by row tiles are so narrow that weights come in faster
-// than L2 gives them beside all else, and a tenth of the tiles goes.
+// than L2 gives them beside all else, and a tenth of the tiles goes. `block`: bytes of weights of as many FMAs as start per
+// cycle, two of AVX2 and NEON, one of AVX-512 (where two start, L2 gives twice as much).
 enum { STREAM_BYTES = 8 };  // per cycle
 BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int widest) {
   const int tiles = bb_ceil_div(g->cols, widest), block = bb_min(2 * VL, 16) * (int)sizeof(float);
@@ -644,13 +645,14 @@ enum { TILE_CYCLES = ONE_TAP ? 10 : 80, TWO_SUMS_CYCLES = ONE_TAP, LINE_CYCLES =
 // Of an FMA on all cores we know: fewer sums than it takes to cover that leave cycles empty.
 enum { FMA_LATENCY = 4 };
 
-// Pixels of a tile that goes on in the next row lie anywhere: each has an address to be loaded and a branch of its own.
+// Pixels of a tile that goes on in the next row lie anywhere: each has an address to be loaded and a branch of its own (7x7x512
+// on Zen 5, tiles of 14x2, 9x3, 6x4: 80, 83, 89 % of peak).
 static const double pixel_cycles = 1.1;
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
 BB_INLINE double tap_cycles(double mr, int nr, bool low, bool across, const bb_machine *machine) {
-  double most = mr * (low && FMA_PER_CYCLE(machine) == 1 ? nr - 0.5 : nr) / FMA_PER_CYCLE(machine);
-  const double loads = tap_loads(mr, nr) / FMA_PER_CYCLE(machine);
+  double most = mr * (low && fma_per_cycle(machine) == 1 ? nr - 0.5 : nr) / fma_per_cycle(machine);
+  const double loads = tap_loads(mr, nr) / fma_per_cycle(machine);
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
@@ -697,10 +699,10 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};
   cycles *= largest_share(dense_tiles(t, config, threads), threads, dense_size, &share);
-  // Weights come from memory once, whatever the number of threads, and not all of the way is hidden.
+  // Weights come from memory once, whatever the number of threads; a third of the shorter of both is not hidden (Zen 5).
   const double bytes = (double)packed_layout(t).floats * sizeof(float);
   const bool streams = machine->dram_bytes_per_cycle > 0 && (machine->cold || bytes > (double)machine->l3);
-  const double least = streams ? bytes / machine->dram_bytes_per_cycle : 0;
+  const double least = streams ? bytes / machine->dram_bytes_per_cycle * (threads > 1 ? machine->dram_share : 1) : 0;
   return fmax(cycles, least) + 0.35 * fmin(cycles, least);
 }
 

@@ -62,7 +62,7 @@ static double dw_cycles(const bb_task *t, const bb_machine *machine, const bb_co
   const bb_conv *c = &t->problem.conv;
   (void)config;
   const double pixels = (double)c->N * c->P * c->Q * t->y.map->blocks;
-  const double compute = pixels * (c->R * c->S + 2) / FMA_PER_CYCLE(machine);
+  const double compute = pixels * (c->R * c->S + 2) / fma_per_cycle(machine);
   const double bytes = ((double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels) * VL * sizeof(float);
   return compute / threads + rows_memory_cycles(machine, bytes) / threads;
 }

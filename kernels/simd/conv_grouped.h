@@ -187,9 +187,9 @@ static double grouped_cycles(const bb_task *t, const bb_machine *machine, const 
   const double moves = c->S == 1 ? 1 : (c->S + (ROWS_M - 1.0) * c->stride_w) / ROWS_M;
   const bool loads = c->K / c->G % VL == 0 && ROWS_M > 8;
   const double in_the_way = loads ? 0 : 0.5 * moves, valid = bb_conv_flops_valid(c) / bb_conv_flops(c);
-  const double per_term = c->R * (c->S + in_the_way) * valid / FMA_PER_CYCLE(machine);
+  const double per_term = c->R * (c->S + in_the_way) * valid / fma_per_cycle(machine);
   const double pixels = (double)c->N * c->P * c->Q;
-  const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / FMA_PER_CYCLE(machine));
+  const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / fma_per_cycle(machine));
   const double vectors = (double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels * t->y.map->blocks;
   return (compute + rows_memory_cycles(machine, vectors * VL * sizeof(float))) / threads;
 }

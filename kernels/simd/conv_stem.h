@@ -377,7 +377,7 @@ static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
                       : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
                                                       : machine->dram_bytes_per_cycle;
-  return (vectors * (c->R * c->S * c->C + 2) / FMA_PER_CYCLE(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
+  return (vectors * (c->R * c->S * c->C + 2) / fma_per_cycle(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
 }
 
 #endif

@@ -24,7 +24,8 @@
 // Not-finite input: every output of a tile takes part in sums with all of its inputs, so an Inf or NaN makes outputs of the
 // whole tile NaN or Inf, no others.
 //
-// The file of an ISA defines before: WINO_M; NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; taps().
+// The file of an ISA defines before: WINO_M; NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; wide_tiles(),
+// tiles beside NR_MAX blocks; wino_costs_of(); taps().
 
 #ifndef BB_CONV_WINO_H
 #define BB_CONV_WINO_H
@@ -363,7 +364,9 @@ BB_INLINE void fetch_lines(fetch *f) {
 
 // As late as so many slots allow.
 BB_INLINE void fetch_begin(fetch *f, int tiles, int slots) {
-  const int lines = (f->last - f->block) * tiles * f->rows * WINO_M * VL / LINE, bursts = bb_max(1, bb_ceil_div(lines, BURST));
+  // Each row is rounded up to bursts; those of x overlap the next segment's.
+  const int segments = f->s1 - f->s0, cols = bb_ceil_div(tiles, segments) * WINO_M + (f->rows == ALPHA ? ALPHA - WINO_M : 0);
+  const int bursts = (f->last - f->block) * segments * f->rows * bb_ceil_div(bb_ceil_div(cols * VL, LINE), BURST);
   f->bursts = bb_ceil_div(bursts, slots);
   f->every = bb_max(1, slots / bursts);
   f->wait = 1 + bb_max(0, slots - f->every * bb_ceil_div(bursts, f->bursts));
@@ -794,15 +797,15 @@ BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
   return ((pixels + outputs) * VL + FREQS * wino_layout(t, config).one) * sizeof(float);
 }
 
-// Blocks of 6 to 56 tiles, as long as V leaves room for M and U in L2, for each width of k groups; one more for each thread to
-// have blocks of its own.
+// Blocks of 6 to 56 tiles, as long as V is not much more than L2, for each width of k groups; one more for each thread to have
+// blocks of its own.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 9 / 8) / per_tile;
   const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 8;
   const int ahead = large ? 2 : machine->cold ? 1 : 0;
-  const int q = WIDE_TILES(machine);
+  const int q = wide_tiles(machine);
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     if (width_repeats(nr_order, i, yb)) continue;
@@ -829,7 +832,7 @@ static int staged_configs(const bb_task *t, const bb_machine *machine, int threa
   int n = 0;
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
     if (width_repeats(nr_order, i, t->y.map->blocks)) continue;
-    out[n++] = (bb_config){.q = WIDE_TILES(machine), .k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
+    out[n++] = (bb_config){.q = wide_tiles(machine), .k = bb_min(nr_order[i], t->y.map->blocks), .c = SUM_CHANNELS};
   }
   return n;
 }
@@ -845,13 +848,13 @@ enum { START_CYCLES = 8000 };
 static double multiply_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, double tiles,
                               double blocks) {
   const int count = kgroup_count(t, config);
-  const wino_costs *costs = WINO_COSTS(machine);
+  const wino_costs *costs = wino_costs_of(machine);
   double cycles = 0;
   for (int i = 0; i < count; i++) {
     const kgroup k = kgroup_at(t, config, i);
     const double runs = ceil(tiles / (k.nr == NR_MAX ? config->q : widest(k.nr))), mr = tiles / runs,
                  taps = (double)k.size / (k.nr * VL);
-    const double fma = mr * k.nr / FMA_PER_CYCLE(machine), loads = tap_loads(mr, k.nr) / FMA_PER_CYCLE(machine);
+    const double fma = mr * k.nr / fma_per_cycle(machine), loads = tap_loads(mr, k.nr) / fma_per_cycle(machine);
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
     cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
                       sums * (TILE_CYCLES + costs->sum * mr * k.nr) + costs->line * mr * taps / LINE);
@@ -882,12 +885,12 @@ static double fused_size(const void *context, size_t i) {
   return blocks * (double)(cut(s->g.segments, s->all.blocks, at + 1) - cut(s->g.segments, s->all.blocks, at));
 }
 
-// The factors without a derivation are those of Zen 4, by fit to the 3x3 layers of core40, hot and cold.
+// The factors without a derivation are by fit to the 3x3 layers of core40, hot and cold, on Zen 4 and Zen 5.
 static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads, bool is_staged) {
   const grid g = grid_of(t);
   const double xb = t->x.map->blocks, yb = t->y.map->blocks, vector = VL * sizeof(float);
   const double l2 = machine->l2 ? (double)machine->l2 : 512e3, l3 = machine->l3 ? (double)machine->l3 : 8e6;
-  const wino_costs *costs = WINO_COSTS(machine);
+  const wino_costs *costs = wino_costs_of(machine);
   const double per_tile = FREQS * vector;  // V or M of a tile and block
   const double u = (double)(FREQS * wino_layout(t, config).one * sizeof(float));
 
@@ -917,7 +920,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all);
   }
   const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
-  // Memory gives less to all threads together than to each alone, and less to wide k groups.
+  // All threads together take at least dram_share of the time of one; wide k groups get less of what there is.
   const double mine = blocks < threads ? share : 1;  // of U
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
   const double once = machine->cold ? u / dram * fmax(mine, machine->dram_share) * wide : u / again * share;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The 1-D transforms of Winograd's F(m,3), B^T d and A^T v of ../winograd.h, on vectors. Include vec.h first.
+// The 1-D transforms of Winograd's F(m,3), B^T d and A^T v of ../winograd.h, on vectors, and what the parts of a kernel made of
+// them cost. Include vec.h first.
 //
 // The rows of +p and -p share their even and odd parts: e + o and e - o. All constants are exact in float.
 
@@ -29,7 +30,7 @@ BB_INLINE void wino23_output(const vf v[4], vf y[2]) {
 //   v3,4 = (d4 - a^2 d2) +- b (d3 - a^2 d1)
 //   v5 = d5 - (a^2 + b^2) d3 + a^2 b^2 d1
 // Product and sum, not FMA, for the pairs: on Zen 4 stores compete with FMAs for pipes, additions do not (12 FMAs and 6 stores
-// 20.8 cycles, 12 additions and 6 stores 12.0). The transform as a whole: 155 cycles per tile, 195 with FMAs.
+// 20.8 cycles, 12 additions and 6 stores 12.0).
 BB_INLINE void wino43_input(const vf d[6], vf v[6]) {
   const vf aa = vset1(25 / 64.0f), bb = vset1(9 / 4.0f), sum = vset1(169 / 64.0f), product = vset1(225 / 256.0f);
   const vf even_a = vfnma(bb, d[2], d[4]), odd_a = vmul(vset1(5 / 8.0f), vfnma(bb, d[1], d[3]));
@@ -112,7 +113,7 @@ typedef struct wino_costs {
   double line;                 // a line of V on its way from L2
   double load;                 // of a vector or broadcast, beside FMAs that hide most of it
   double l2, evicted;          // part of L2 that V and M may fill; of what is beyond, the part that comes from L3 again
-  double staged;               // how often what V and M of all tiles exceed two L2 by crosses to L3 and back
+  double staged;               // how often what V and M of all tiles exceed two L2 of each thread by crosses to L3 and back
   double stream;               // of the shorter of products and the stream of weights: what the longer does not hide
 } wino_costs;
 
