@@ -104,7 +104,7 @@ static void cpu_caches(void) {
 
 // CPUID leaf 1: family and model with their extensions. Hypervisors often give a whole line of processors one brand string.
 static void cpu_model(bool *amd, unsigned *family, unsigned *model) {
-  unsigned a, b, c, d;
+  unsigned a, b = 0, c = 0, d = 0;
   *amd = __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && d == signature_AMD_edx && c == signature_AMD_ecx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
   *family = a >> 8 & 15, *model = a >> 4 & 15;
