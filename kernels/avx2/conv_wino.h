@@ -17,13 +17,7 @@ static const int nr_order[] = {3, 2};
 static const wino_costs every_core = {
     .input = {40, 110, 265},
     .output = {24, 90, 235},
-    .sum = 0.5,
-    .line = 1,
-    .load = 0.05,
-    .l2 = 0.4,
-    .evicted = 0.25,
-    .staged = 4,
-    .stream = 0.25,
+    WINO_FACTORS,
 };
 BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return (void)m, &every_core; }
 

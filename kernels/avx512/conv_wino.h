@@ -20,13 +20,7 @@ static const int nr_order[] = {4, 3, 2};
 static const wino_costs one_fma = {
     .input = {80, 230, 520},
     .output = {47, 140, 366},
-    .sum = 0.5,
-    .line = 1,
-    .load = 0.05,
-    .l2 = 0.4,
-    .evicted = 0.25,
-    .staged = 4,
-    .stream = 0.25,
+    WINO_FACTORS,
 };
 static const wino_costs two_fmas = {
     .input = {45, 130, 330},

@@ -16,13 +16,7 @@ static const int nr_order[] = {8};
 static const wino_costs every_core = {
     .input = {46, 128, 282},
     .output = {27, 123, 330},
-    .sum = 0.5,
-    .line = 1,
-    .load = 0.05,
-    .l2 = 0.4,
-    .evicted = 0.25,
-    .staged = 4,
-    .stream = 0.25,
+    WINO_FACTORS,
 };
 BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return (void)m, &every_core; }
 

@@ -449,10 +449,8 @@ BB_INLINE int widest(int nr) {
   return mr;
 }
 
-// Register tiles of nr blocks that `tiles` tiles take.
-BB_INLINE int register_tiles(const bb_config *config, int tiles, int nr) {
-  return bb_ceil_div(tiles, nr == NR_MAX ? config->q : widest(nr));
-}
+// Tiles of the widest register tile of nr blocks in use; q: of a config.
+BB_INLINE int most_tiles(int q, int nr) { return nr == NR_MAX ? q : widest(nr); }
 
 // M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; ahead: fetch the weights that follow; x, y:
 // what else to fetch meanwhile, or NULL.
@@ -460,7 +458,7 @@ static void multiply(const bb_config *config, const kgroup *g, const unsigned ch
                      float *m, int tiles, bool ahead, fetch *x, fetch *y) {
   const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
   // Of the register tiles `wide` have a tile more.
-  const int runs = register_tiles(config, tiles, g->nr), mr = tiles / runs, wide = tiles % runs;
+  const int runs = bb_ceil_div(tiles, most_tiles(config->q, g->nr)), mr = tiles / runs, wide = tiles % runs;
   for (int i = 0; i < sums; i++) {
     const int b0 = g->b0 + cut(blocks, sums, i), b1 = g->b0 + cut(blocks, sums, i + 1);
     product p = {.u = u,
@@ -652,7 +650,7 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
       }
       if (has->b1 < k->b1) has->b1 = k->b1;
       const ptrdiff_t m_freq = frequency_stride(k->nr, tiles);
-      const int slots = FREQS * register_tiles(a->config, tiles, k->nr) * (k->b1 - k->b0);
+      const int slots = FREQS * bb_ceil_div(tiles, most_tiles(a->config->q, k->nr)) * (k->b1 - k->b0);
       fetch x = {0}, y = {0};
       if (a->config->ahead > 1 && slots) {
         y = (fetch){.g = &g, .view = &t->y, .tensor = a->io.y, .rows = WINO_M};
@@ -810,7 +808,7 @@ static int fused_configs(const bb_task *t, const bb_machine *machine, int thread
   for (int i = 0; i < (int)BB_COUNT(nr_order); i++) {
     if (width_repeats(nr_order, i, yb)) continue;
     const int nr = bb_min(nr_order[i], yb), first = n, width = kgroup_width(yb, nr);
-    const int mr = width == NR_MAX ? q : widest(width);
+    const int mr = most_tiles(q, width);
     for (int turns = bb_ceil_div(6, mr), own = 0; !own; turns *= 2) {
       own = turns * mr > 56;
       int blocks = bb_max(1, bb_min(g.segments, (g.tiles + turns * mr / 2) / (turns * mr)));
@@ -852,8 +850,7 @@ static double multiply_cycles(const bb_task *t, const bb_machine *machine, const
   double cycles = 0;
   for (int i = 0; i < count; i++) {
     const kgroup k = kgroup_at(t, config, i);
-    const double runs = ceil(tiles / (k.nr == NR_MAX ? config->q : widest(k.nr))), mr = tiles / runs,
-                 taps = (double)k.size / (k.nr * VL);
+    const double runs = ceil(tiles / most_tiles(config->q, k.nr)), mr = tiles / runs, taps = (double)k.size / (k.nr * VL);
     const double fma = mr * k.nr / fma_per_cycle(machine), loads = tap_loads(mr, k.nr) / fma_per_cycle(machine);
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
     cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
