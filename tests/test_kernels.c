@@ -208,6 +208,19 @@ static void add_edges(const bb_kernel *kernel) {
   }
 }
 
+// 1x1: every number of output channels that can be left over, beside no, one, two and three whole blocks, and every number of
+// pixels that a register tile can have. 530 channels of x: two blocks of sums.
+static void add_1x1(void) {
+  static const char *const fused[] = {"", "+bias+relu6", "+bias+add+relu", "+bias+addafter", "+pre_scale+silu"};
+  char text[200];
+  for (int K = 1; K <= 64; K++) {
+    const int pixels = 1 + K * 11 % 29;
+    snprintf(text, sizeof text, "mb1ic%dih1iw%doc%doh1ow%dkh1kw1%s", K % 7 ? 5 + K % 32 : 530, pixels, K, pixels,
+             fused[K % (int)BB_COUNT(fused)]);
+    add((test_case){.task = parse(text), .tail = true, .place = (place)(K % (SLICED + 1))});
+  }
+}
+
 // 12 is a multiple of every tile: all pairs of what may be left of a tile below and beside, with all paddings of two sides,
 // what is fused and where tensors lie taking turns. Then images of one, two and three segments of a row of tiles, and channels
 // around the blocks of lanes and around the 128 that are summed in one go.
@@ -771,6 +784,7 @@ int main(int argc, char **argv) {
   for (size_t k = 0; k < bb_kernel_count(); k++) {
     if (runs(bb_kernel_at(k))) add_edges(bb_kernel_at(k));
   }
+  add_1x1();
   add_winograd();
   add_tails(seed);
   add_mixed(seed, full ? 20000 : 2000);

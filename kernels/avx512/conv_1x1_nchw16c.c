@@ -12,28 +12,21 @@ static const int nr_order[] = {4, 3, 2};
 enum { PANEL_BYTES = 160 * 1024, PANEL_C = 512 };
 
 #define STRIDES(t, mr, nr) t(mr, nr, 0) t(mr, nr, 1) t(mr, nr, 2)
+#define TAILS(t, mr, nr)   t(mr, nr, 4) t(mr, nr, 8) t(mr, nr, 12)
 // clang-format off
-#define TILES(t) \
-  STRIDES(t, 1, 1) STRIDES(t, 2, 1) STRIDES(t, 3, 1) STRIDES(t, 4, 1) STRIDES(t, 5, 1) \
-  STRIDES(t, 6, 1) STRIDES(t, 7, 1) STRIDES(t, 8, 1) STRIDES(t, 9, 1) STRIDES(t, 10, 1) \
-  STRIDES(t, 11, 1) STRIDES(t, 12, 1) STRIDES(t, 13, 1) STRIDES(t, 14, 1) \
-  STRIDES(t, 1, 2) STRIDES(t, 2, 2) STRIDES(t, 3, 2) STRIDES(t, 4, 2) STRIDES(t, 5, 2) \
-  STRIDES(t, 6, 2) STRIDES(t, 7, 2) STRIDES(t, 8, 2) STRIDES(t, 9, 2) STRIDES(t, 10, 2) \
-  STRIDES(t, 11, 2) STRIDES(t, 12, 2) STRIDES(t, 13, 2) STRIDES(t, 14, 2) \
-  STRIDES(t, 1, 3) STRIDES(t, 2, 3) STRIDES(t, 3, 3) STRIDES(t, 4, 3) STRIDES(t, 5, 3) \
-  STRIDES(t, 6, 3) STRIDES(t, 7, 3) STRIDES(t, 8, 3) STRIDES(t, 9, 3) \
-  STRIDES(t, 1, 4) STRIDES(t, 2, 4) STRIDES(t, 3, 4) STRIDES(t, 4, 4) STRIDES(t, 5, 4) \
-  STRIDES(t, 6, 4)
+#define SIZES(each, t) \
+  each(t, 1, 1) each(t, 2, 1) each(t, 3, 1) each(t, 4, 1) each(t, 5, 1) each(t, 6, 1) each(t, 7, 1) \
+  each(t, 8, 1) each(t, 9, 1) each(t, 10, 1) each(t, 11, 1) each(t, 12, 1) each(t, 13, 1) each(t, 14, 1) \
+  each(t, 1, 2) each(t, 2, 2) each(t, 3, 2) each(t, 4, 2) each(t, 5, 2) each(t, 6, 2) each(t, 7, 2) \
+  each(t, 8, 2) each(t, 9, 2) each(t, 10, 2) each(t, 11, 2) each(t, 12, 2) each(t, 13, 2) each(t, 14, 2) \
+  each(t, 1, 3) each(t, 2, 3) each(t, 3, 3) each(t, 4, 3) each(t, 5, 3) each(t, 6, 3) each(t, 7, 3) \
+  each(t, 8, 3) each(t, 9, 3) \
+  each(t, 1, 4) each(t, 2, 4) each(t, 3, 4) each(t, 4, 4) each(t, 5, 4) each(t, 6, 4)
 // clang-format on
+#define TILES(t)      SIZES(STRIDES, t)
+#define TAIL_TILES(t) SIZES(TAILS, t)
 
-// On Zen 4, whose FMA unit is 256 bits wide, these take 21 cycles for 28, 22.5 for 27, 21 for 24.
-// clang-format off
-#define LOW_TILES(t) \
-  t(1, 2) t(2, 2) t(3, 2) t(4, 2) t(5, 2) t(6, 2) t(7, 2) t(8, 2) t(9, 2) t(10, 2) t(11, 2) t(12, 2) t(13, 2) t(14, 2) \
-  t(1, 3) t(2, 3) t(3, 3) t(4, 3) t(5, 3) t(6, 3) t(7, 3) t(8, 3) t(9, 3) \
-  t(1, 4) t(2, 4) t(3, 4) t(4, 4) t(5, 4) t(6, 4)
-// clang-format on
-
+#include "conv_tail.h"
 #include "../simd/conv_taps.h"
 #include "../simd/conv_1x1.h"
 

@@ -46,14 +46,6 @@ BB_INLINE vf vfma_at(const float *a, vf b, vf c) {
   __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
   return c;
 }
-// vfma in the lower half of the lanes; the upper half of the result is anything.
-BB_INLINE vf vfma_low(vf a, vf b, vf c) {
-  return _mm512_castps256_ps512(
-      _mm256_fmadd_ps(_mm512_castps512_ps256(a), _mm512_castps512_ps256(b), _mm512_castps512_ps256(c)));
-}
-// x with zeros in the upper half.
-BB_INLINE vf vlow(vf x) { return _mm512_zextps256_ps512(_mm512_castps512_ps256(x)); }
-BB_INLINE vf vload_low(const float *p) { return _mm512_zextps256_ps512(_mm256_loadu_ps(p)); }
 BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a*b
 // If either is NaN the result is b (NEON: NaN): write vmax(limit, x) to let a NaN of x through.
 BB_INLINE vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }

@@ -17,8 +17,8 @@
 // After Georganas et al., SC'18 (arXiv:1808.05567), without their zero halo.
 //
 // The file of an ISA defines before: NR_MAX, MR_MAX, the list TILES of its register tiles, nr_order; the form's header
-// (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of(). It may list LOW_TILES of a 1x1 convolution of stride 1, for
-// k groups whose last block holds no more channels than half a vector.
+// (conv_direct.h, conv_1x1.h, conv_fc.h) ONE_TAP and geometry_of(). It may define TAIL_TILES: tiles of a 1x1 convolution of
+// stride 1 for k groups whose last block is not full (avx512/conv_tail.h).
 
 #ifndef BB_CONV_DENSE_H
 #define BB_CONV_DENSE_H
@@ -88,23 +88,35 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; count: tiles side by side, 1 where pixels are not.
 typedef void tile_fn(panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
-// stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere.
-BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low, panel *p, const float *x, float *y,
+#ifndef TAIL_TILES
+typedef char tail_sums;
+BB_INLINE int tail_of(int channels) { return (void)channels, 0; }
+BB_INLINE int tail_vectors(int mr, int tail) { return (void)mr, tail; }
+#endif
+
+// stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere. tail: see tail_of(), then stride is 1.
+BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail, panel *p, const float *x, float *y,
                     const float *x2, const reach *to) {
   vf acc[MR_MAX][NR_MAX];
+  tail_sums tails;
+  const int full = tail ? nr - 1 : nr;
   ptrdiff_t at[MR_MAX];
-  (void)low;  // without LOW_TILES
+  (void)tails;
   BB_UNROLL
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
   const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
   const int r0 = to->r0, r1 = to->r1;
+  int done = 0;
+#ifdef TAIL_TILES
+  if (tail) done = taps_tail_begin(mr, nr, tail, acc, &tails, x, at, w, p->lanes[0]);
+#endif
   // Where there are many taps not all pixels may meet the first.
-  int done = ONE_TAP ? taps_begin(mr, nr, acc, x, at, w, p->lanes[0]) : 0;
+  if (ONE_TAP && !tail) done = taps_begin(mr, nr, acc, x, at, w, p->lanes[0]);
   const ptrdiff_t x2_block = p->x2_block;
   ptrdiff_t y_block = p->y_block;
   if (p->bias) {
     BB_UNROLL
-    for (int j = 0; j < nr; j++) {
+    for (int j = 0; j < full; j++) {
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
@@ -115,7 +127,7 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     }
   } else {
     BB_UNROLL
-    for (int j = 0; j < nr; j++) {
+    for (int j = 0; j < full; j++) {
       BB_UNROLL
       for (int m = 0; m < mr; m++) {
         const vf before = vload(y + j * y_block + (stride ? m * VL : to->y[m]));
@@ -125,11 +137,20 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
   }
   if (x2) {
     BB_UNROLL
-    for (int j = 0; j < nr; j++) {
+    for (int j = 0; j < full; j++) {
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(x2 + j * x2_block + (stride ? m * VL : to->x2[m])));
     }
   }
+#ifdef TAIL_TILES
+  if (tail) {
+    if (p->bias)
+      tail_add_all(mr, tail, &tails, p->bias + full * VL);
+    else
+      tail_add(mr, tail, &tails, y + full * y_block);
+    if (x2) tail_add(mr, tail, &tails, x2 + full * x2_block);
+  }
+#endif
 
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
@@ -137,12 +158,10 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
       fetch_weights(&p->stream);
-#ifdef LOW_TILES
-      if (low)
-        taps_low(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
-      else
+#ifdef TAIL_TILES
+      if (tail) taps_tail(mr, nr, tail, false, acc, &tails, x + done, at, w + done * nr * VL, lanes - done);
 #endif
-        taps(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
+      if (!tail) taps(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
       done = 0;
       w += tap;
       continue;
@@ -173,9 +192,9 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
     w += (ptrdiff_t)p->R * p->S * tap;
   }
 
-#ifdef LOW_TILES
+#ifdef TAIL_TILES
   BB_UNROLL
-  for (int m = 0; low && m < mr; m++) acc[m][nr - 1] = vlow(acc[m][nr - 1]);
+  for (int m = 0; tail && m < mr; m++) acc[m][nr - 1] = tail_take(m, tail, &tails);
 #endif
   // The addresses that gcc made for loading sums are not worth keeping (see bb_in_register).
   __asm__("" : "+r"(y_block), "+r"(y));
@@ -202,22 +221,22 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const bool low
   }
 }
 
-// One function per tile and stride 0, 1, 2.
+// One function per tile and stride 0, 1, 2, and per tail.
 #define TILE_NAME(mr, nr, stride) tile_##mr##x##nr##_s##stride
-#define TILE(mr, nr, stride)      TILE_FN(TILE_NAME(mr, nr, stride), mr, nr, stride, false)
-#define TILE_FN(name, mr, nr, stride, low)                                                            \
+#define TILE(mr, nr, stride)      TILE_FN(TILE_NAME(mr, nr, stride), mr, nr, stride, 0)
+#define TILE_FN(name, mr, nr, stride, tail)                                                           \
   static void name(panel *p, const float *x, float *y, const float *x2, const reach *to, int count) { \
     do {                                                                                              \
-      tile(mr, nr, stride, low, p, x, y, x2, to);                                                     \
+      tile(mr, nr, stride, tail, p, x, y, x2, to);                                                    \
       x += mr * stride * VL, y += mr * VL;                                                            \
       if (x2) x2 += mr * VL;                                                                          \
     } while (stride && --count > 0);                                                                  \
   }
 TILES(TILE)
 #undef TILE
-#ifdef LOW_TILES
-#define TILE(mr, nr) TILE_FN(low_tile_##mr##x##nr, mr, nr, 1, true)
-LOW_TILES(TILE)
+#ifdef TAIL_TILES
+#define TILE(mr, nr, tail) TILE_FN(tail_tile_##mr##x##nr##_##tail, mr, nr, 1, tail)
+TAIL_TILES(TILE)
 #undef TILE
 #endif
 #undef TILE_FN
@@ -228,22 +247,23 @@ static tile_fn *const tile_of[NR_MAX + 1][MR_MAX + 1][3] = {
 #undef TILE
 };
 
-static tile_fn *const low_tile_of[NR_MAX + 1][MR_MAX + 1] = {
-#ifdef LOW_TILES
-#define TILE(mr, nr) [nr][mr] = low_tile_##mr##x##nr,
-    LOW_TILES(TILE)
+#ifdef TAIL_TILES
+static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][4] = {
+#define TILE(mr, nr, tail) [nr][mr][tail / 4] = tail_tile_##mr##x##nr##_##tail,
+    TAIL_TILES(TILE)
 #undef TILE
-#else
-    {NULL},
-#endif
 };
+#endif
 
-// Pixels of the widest tile of nr blocks.
-BB_INLINE int widest(int nr) {
+// Pixels of the widest tile of nr blocks; beside a tail one that leaves no part of a vector empty.
+BB_INLINE int widest(int nr, int tail) {
   int mr = MR_MAX;
   while (!tile_of[nr][mr][0]) mr--;
-  return mr;
+  return tail & 4 ? mr / 4 * 4 : tail & 8 ? mr / 2 * 2 : mr;
 }
+
+// Of the k group that ends with block k of y.
+BB_INLINE int tail_at(const bb_task *t, int k) { return t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k)) : 0; }
 
 // ---- items of work -------------------------------------------------------------------------------------------------
 
@@ -385,9 +405,7 @@ typedef struct walk {
   const geometry *g;
   const columns *columns;
   panel panel;
-  tile_fn *const *tiles;      // of this nr: [pixels][stride]
-  tile_fn *const *low_tiles;  // or NULL
-  int stride, widest;
+  int nr, stride, tail, widest;
   // Pixel (0, 0) of the first block.
   const float *x, *x2;
   float *y;
@@ -466,7 +484,10 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
       stride = 0;
       row = -1;
     }
-    tile_fn *const fn = s->low_tiles && stride == 1 && s->low_tiles[mr] ? s->low_tiles[mr] : s->tiles[3 * mr + stride];
+    tile_fn *fn = tile_of[s->nr][mr][stride];
+#ifdef TAIL_TILES
+    if (s->tail && stride == 1) fn = tail_tile_of[s->nr][mr][s->tail / 4];
+#endif
     fn(pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
        s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
     for (q += count * mr; q >= g->cols; q -= g->cols) p++;
@@ -531,7 +552,8 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
       for (int i = 0; i < strips; i++) {
         const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
         const span from = segment(&g, strip0);
-        const bool across = goes_across(t, &g, strip1 - strip0, widest(nr));
+        const int tail = tail_at(t, k0 + nr - 1), most = widest(nr, tail);
+        const bool across = goes_across(t, &g, strip1 - strip0, most);
         const int pixels = (one_go ? segment(&g, strip1 - 1).q1 : from.q1) - from.q0;
         walk s = {
             .c = c,
@@ -546,15 +568,15 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
                       .x_col = g.x_col,
                       .y_block = g.y_block,
                       .x2_block = g.x2_block},
-            .tiles = &tile_of[nr][0][0],
-            .low_tiles = lanes_used(t->y.map, k0 + nr - 1) <= VL / 2 ? low_tile_of[nr] : NULL,
+            .nr = nr,
             .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
-            .widest = widest(nr),
+            .tail = tail,
+            .widest = most,
             .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
         };
-        const int tiles = one_go   ? bb_ceil_div(pixels, s.widest)
-                          : across ? bb_ceil_div((strip1 - strip0) * pixels, s.widest)
-                                   : (strip1 - strip0) * bb_ceil_div(pixels, s.widest);
+        const int tiles = one_go   ? bb_ceil_div(pixels, most)
+                          : across ? bb_ceil_div((strip1 - strip0) * pixels, most)
+                                   : (strip1 - strip0) * bb_ceil_div(pixels, most);
         s.panel.stream.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
@@ -604,7 +626,7 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
   const bb_conv *c = &t->problem.conv;
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
   const int width = kgroup_width(yb, nr);
-  bb_config f = {.k = bb_min(nr, yb), .q = widest(width)};
+  bb_config f = {.k = bb_min(nr, yb), .q = widest(width, 0)};
   const int fit = PANEL_BYTES / (int)sizeof(float) / VL / width / (c->R * c->S) / VL;
   f.c = bb_min(bb_min(xb, PANEL_C / VL), bb_max(1, fit)) * VL;
 
@@ -650,8 +672,9 @@ enum { FMA_LATENCY = 4 };
 static const double pixel_cycles = 1.1;
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
-BB_INLINE double tap_cycles(double mr, int nr, bool low, bool across, const bb_machine *machine) {
-  double most = mr * (low && fma_per_cycle(machine) == 1 ? nr - 0.5 : nr) / fma_per_cycle(machine);
+BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, const bb_machine *machine) {
+  const double sums = tail ? mr * (nr - 1) + tail_vectors((int)ceil(mr), tail) : mr * nr;
+  double most = sums / fma_per_cycle(machine);
   const double loads = tap_loads(mr, nr) / fma_per_cycle(machine);
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
@@ -689,12 +712,12 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const double lines = c->R * c->S == 1 ? (double)xb * VL / LINE : 0;  // of a pixel
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
-    const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg), most = widest(nr);
-    const bool low = low_tile_of[nr][1] && c->stride_w == 1 && lanes_used(t->y.map, end - 1) <= VL / 2;
+    const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg);
+    const int tail = tail_at(t, end - 1), most = widest(nr, tail);
     const bool across = goes_across(t, &g, rows, most);
     const double tiles = one_go || across ? ceil(pixels / most) : rows * ceil(row / most);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
-    cycles += tiles * (taps * tap_cycles(mr, nr, low, across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
+    cycles += tiles * (taps * tap_cycles(mr, nr, tail, across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};

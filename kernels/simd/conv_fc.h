@@ -39,7 +39,7 @@ static bool accepts(const bb_task *t) {
 static int fc_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   (void)machine;
   int nr = bb_min(NR_MAX, t->y.map->blocks);
-  while (nr > nr_order[0] && widest(nr) < t->problem.conv.N) nr--;
+  while (nr > nr_order[0] && widest(nr, 0) < t->problem.conv.N) nr--;
   if (max > 0) out[0] = dense_config(t, nr, threads);
   return 1;
 }

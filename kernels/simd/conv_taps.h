@@ -61,25 +61,6 @@ BB_INLINE int taps_begin(const int mr, const int nr, vf acc[][NR_MAX], const flo
   return 1;
 }
 
-#ifdef LOW_TILES
-// The same where the last block has no more channels than half a vector, on cores whose FMA unit is half as wide: its half of
-// the cycles.
-BB_INLINE void taps_low(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,
-                        int lanes) {
-  for (int c = 0; c < lanes; c++, w += nr * VL) {
-    vf b[NR_MAX];
-    BB_UNROLL
-    for (int j = 0; j < nr; j++) b[j] = j < nr - 1 ? vload(w + j * VL) : vload_low(w + j * VL);
-    BB_UNROLL
-    for (int m = 0; m < mr; m++) {
-      const vf v = vbcast(x + at[m] + c);
-      BB_UNROLL
-      for (int j = 0; j < nr; j++) acc[m][j] = j < nr - 1 ? vfma(v, b[j], acc[m][j]) : vfma_low(v, b[j], acc[m][j]);
-    }
-  }
-}
-#endif
-
 // taps() for the pixels whose bit is set. The branches depend on nothing that changes in the loop, so they are predicted, and
 // there is room for them beside mr*nr FMAs: padding costs no multiplication and needs no zeros in memory.
 BB_INLINE void taps_masked(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w,

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// 1x1 convolution where the last block of output channels is not full. A vector per pixel would multiply empty lanes: a quarter
+// of the work of 24 channels. Here the channels that are left over share vectors across the pixels of a tile: the first eight
+// of two pixels in `half`, four more (or all, if there are no more than four) of four pixels in `quarter`. A pixel's inputs are
+// broadcast anyway; blends of broadcasts make the other multiplicand. Weights and y lie as everywhere.
+
+#ifndef BB_CONV_TAIL_H
+#define BB_CONV_TAIL_H
+
+#include "vec.h"
+
+// Lanes of a vector that a tail of so many channels uses: 4, 8 or 12, 0 = a whole one.
+BB_INLINE int tail_of(int channels) { return channels > 12 ? 0 : (channels + 3) / 4 * 4; }
+// Vectors of mr pixels' tails.
+BB_INLINE int tail_vectors(int mr, int tail) { return (tail & 8 ? (mr + 1) / 2 : 0) + (tail & 4 ? (mr + 3) / 4 : 0); }
+
+// Two pixels are a blend of broadcasts, four are a blend of two such pairs: in the order 0, 2, 1, 3.
+BB_INLINE int quarter_of(int m) { return m % 2 * 2 + m / 2 % 2; }
+
+typedef struct tail_sums {
+  vf half[(MR_MAX + 1) / 2], quarter[(MR_MAX + 3) / 4];
+} tail_sums;
+
+// The tail that lies at p, for each pixel.
+typedef struct tail_vector {
+  vf half, quarter;
+} tail_vector;
+
+BB_INLINE tail_vector tail_load(const int tail, const float *p) {
+  tail_vector v = {vzero(), vzero()};
+  if (tail & 8) v.half = _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+  if (tail & 4) v.quarter = _mm512_broadcast_f32x4(_mm_loadu_ps(p + (tail & 8)));
+  return v;
+}
+
+// Sums += the tails of the pixels, of which p is the first; those that are not there count for another.
+BB_INLINE void tail_add(const int mr, const int tail, tail_sums *sums, const float *p) {
+  BB_UNROLL
+  for (int m = 0; m < mr; m += 2) {
+    const float *const second = p + (m + 1 < mr ? m + 1 : m) * VL;
+    const vf v = _mm512_castps256_ps512(_mm256_loadu_ps(p + m * VL));
+    if (tail & 8) sums->half[m / 2] = vadd(sums->half[m / 2], _mm512_insertf32x8(v, _mm256_loadu_ps(second), 1));
+  }
+  p += tail & 8;
+  BB_UNROLL
+  for (int m = 0; m < mr; m += 4) {
+    vf v = _mm512_castps128_ps512(_mm_loadu_ps(p + m * VL));
+    if (m + 1 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 1) * VL), quarter_of(1));
+    if (m + 2 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 2) * VL), quarter_of(2));
+    if (m + 3 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 3) * VL), quarter_of(3));
+    if (tail & 4) sums->quarter[m / 4] = vadd(sums->quarter[m / 4], v);
+  }
+}
+
+// Sums += the tail at p.
+BB_INLINE void tail_add_all(const int mr, const int tail, tail_sums *sums, const float *p) {
+  const tail_vector v = tail_load(tail, p);
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) {
+    if (tail & 8 && m % 2 == 0) sums->half[m / 2] = vadd(sums->half[m / 2], v.half);
+    if (tail & 4 && m % 4 == 0) sums->quarter[m / 4] = vadd(sums->quarter[m / 4], v.quarter);
+  }
+}
+
+// The tail of pixel m, zeros in the other lanes.
+BB_INLINE vf tail_take(const int m, const int tail, const tail_sums *sums) {
+  const __m128 quarter = tail & 4 ? _mm512_extractf32x4_ps(sums->quarter[m / 4], quarter_of(m)) : _mm_setzero_ps();
+  if (!(tail & 8)) return _mm512_zextps128_ps512(quarter);
+  const vf half = _mm512_zextps256_ps512(_mm512_extractf32x8_ps(sums->half[m / 2], m % 2));
+  return tail & 4 ? _mm512_insertf32x4(half, quarter, 2) : half;
+}
+
+// taps() of conv_taps.h on nr - 1 blocks and a tail. begin: sums are not read, they begin with the products of the one lane.
+BB_INLINE void taps_tail(const int mr, const int nr, const int tail, const bool begin, vf acc[][NR_MAX], tail_sums *sums,
+                         const float *x, const ptrdiff_t *at, const float *w, int lanes) {
+  for (int c = 0; c < lanes; c++, w += nr * VL) {
+    vf b[NR_MAX];
+    BB_UNROLL
+    for (int j = 0; j < nr - 1; j++) b[j] = vload(w + j * VL);
+    const tail_vector t = tail_load(tail, w + (nr - 1) * VL);
+    vf one = vzero(), two = vzero();  // the pixel before; the two before those
+    BB_UNROLL
+    for (int m = 0; m < mr; m++) {
+      const vf v = vbcast(x + at[m] + c);
+      BB_UNROLL
+      for (int j = 0; j < nr - 1; j++) acc[m][j] = begin ? vmul(v, b[j]) : vfma(v, b[j], acc[m][j]);
+      const bool last = m == mr - 1;
+      const vf pair = m % 2 ? _mm512_mask_blend_ps(0xff00, one, v) : v;
+      one = v;
+      if (m % 2 == 0 && !last) continue;
+      vf *const half = &sums->half[m / 2], *const quarter = &sums->quarter[m / 4];
+      if (tail & 8) *half = begin ? vmul(pair, t.half) : vfma(pair, t.half, *half);
+      const vf four = m % 4 < 2 ? pair : _mm512_mask_blend_ps(0xf0f0, two, pair);
+      two = pair;
+      if (m % 4 < 2 && !last) continue;
+      if (tail & 4) *quarter = begin ? vmul(four, t.quarter) : vfma(four, t.quarter, *quarter);
+    }
+  }
+}
+
+// taps_begin() of conv_taps.h.
+BB_INLINE int taps_tail_begin(const int mr, const int nr, const int tail, vf acc[][NR_MAX], tail_sums *sums, const float *x,
+                              const ptrdiff_t *at, const float *w, int lanes) {
+  if (lanes > 0) {
+    taps_tail(mr, nr, tail, true, acc, sums, x, at, w, 1);
+    return 1;
+  }
+  BB_UNROLL
+  for (int m = 0; m < mr; m++) {
+    BB_UNROLL
+    for (int j = 0; j < nr - 1; j++) acc[m][j] = vzero();
+    sums->half[m / 2] = sums->quarter[m / 4] = vzero();
+  }
+  return 0;
+}
+
+#endif
