@@ -916,7 +916,8 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     const double over = all - costs->l2 * l2;
     if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all);
   }
-  const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u);
+  // Threads that stream at once get less of L3.
+  const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u) * (threads > 1 ? 0.8 : 1);
   // All threads together take at least dram_share of the time of one; wide k groups get less of what there is.
   const double mine = blocks < threads ? share : 1;  // of U
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
