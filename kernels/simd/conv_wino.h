@@ -43,6 +43,7 @@ enum {
   SEGMENT_BYTES = 25 * 1024,  // of x, in L1 while its rows are read several times; more than 16 tiles gain nothing
   SEGMENT_COLS = SEGMENT_BYTES / (ALPHA * VL * (int)sizeof(float)),
   SEGMENT = SEGMENT_COLS < 16 * WINO_M ? SEGMENT_COLS / WINO_M : 16,
+  LEAST_SEGMENT = 3,
   WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
   SUM_CHANNELS = WINO_M == 2   ? 128
                  : WINO_M == 4 ? 96
@@ -64,6 +65,8 @@ BB_INLINE grid grid_of(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
   grid g = {.rows = bb_ceil_div(c->P, WINO_M), .cols = bb_ceil_div(c->Q, WINO_M)};
   g.parts = bb_ceil_div(g.cols, SEGMENT);
+  // An even number of segments: 7 or 13 rows of tiles are no two equal shares.
+  if (c->N * g.rows * g.parts % 2 && g.cols >= LEAST_SEGMENT * 2) g.parts *= 2;
   g.segments = c->N * g.rows * g.parts;
   g.tiles = c->N * g.rows * g.cols;
   return g;
