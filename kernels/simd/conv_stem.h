@@ -103,6 +103,38 @@ static void stem_copy_phase(const bb_conv *c, const stem_strip *s, const float *
   }
 }
 
+// Both phases of stride 2 in one go where there is no prologue: each line is read once.
+static void stem_copy_pairs(const bb_conv *c, const stem_strip *s, const float *x, ptrdiff_t h_stride, float *out, int rows) {
+  int lanes[VL];
+  for (int l = 0; l < VL; l++) lanes[l] = 2 * l;
+  const vi even = vloadi(lanes);
+  for (int l = 0; l < VL; l++) lanes[l] = 2 * l + 1;
+  const vi odd = vloadi(lanes);
+  // Place i holds columns 2*i - pad_l and the next; that of the first `lead` places may be left of the image.
+  const int lead = bb_min(s->pitch, (c->pad_l + 1) / 2);
+  for (int h = 0; h < rows; h++, x += h_stride, out += s->row) {
+    float *const second = out + s->pitch;
+    for (int i = 0; i < lead; i++) {
+      const int w = 2 * i - c->pad_l;
+      out[i] = w >= 0 && w < c->W ? x[w] : 0;
+      second[i] = w + 1 >= 0 && w + 1 < c->W ? x[w + 1] : 0;
+    }
+    int i = lead, w = 2 * lead - c->pad_l;
+    for (; i + VL <= s->pitch && w + 2 * VL <= c->W; i += VL, w += 2 * VL) {
+      const vf a = vload(x + w), b = vload(x + w + VL);
+      vstore(out + i, vperm2(a, b, even));
+      vstore(second + i, vperm2(a, b, odd));
+    }
+    for (; i < s->pitch; i += VL, w += 2 * VL) {
+      const int left = bb_max(0, c->W - w), n = bb_min(VL, s->pitch - i);
+      const vf a = left ? vload_n(x + w, bb_min(VL, left)) : vzero();
+      const vf b = left > VL ? vload_n(x + w + VL, bb_min(VL, left - VL)) : vzero();
+      vstore_n(out + i, vperm2(a, b, even), n);
+      vstore_n(second + i, vperm2(a, b, odd), n);
+    }
+  }
+}
+
 // Rows of image n that output rows [p0, p1) meet.
 static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, float *strip, int n, int p0, int p1) {
   const bb_task *t = a->task;
@@ -112,13 +144,17 @@ static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, f
   for (int l = 0; l < bb_map_lanes(t->x.map); l++) {
     const int ch = t->x.map->lane[l];
     if (ch < 0) continue;
+    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride + h0 * t->x.h_stride;
+    float *const out = strip + ch * s->channel + (h0 - first) * s->row;
+    if (c->stride_w == 2 && !has_prologue(&t->prologue)) {
+      stem_copy_pairs(c, s, x, t->x.h_stride, out, h1 - h0);
+      continue;
+    }
     stem_prologue pro = {.scale = 1, .low = t->prologue.relu ? 0 : -INFINITY};
     if (t->prologue.scale_shift) pro.scale = a->packed[pk->scale + (size_t)l], pro.shift = a->packed[pk->shift + (size_t)l];
     if (t->prologue.dynamic_scale) pro.scale *= a->io.x_scale[(size_t)n * (size_t)bb_map_lanes(t->x.map) + (size_t)l];
-    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride + h0 * t->x.h_stride;
     for (int phase = 0; phase < c->stride_w; phase++)
-      stem_copy_phase(c, s, x, t->x.h_stride, strip + ch * s->channel + (h0 - first) * s->row + phase * s->pitch, h1 - h0,
-                      phase, pro);
+      stem_copy_phase(c, s, x, t->x.h_stride, out + phase * s->pitch, h1 - h0, phase, pro);
   }
 }
 
