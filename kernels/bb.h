@@ -36,13 +36,14 @@ int bb_isa_block(bb_isa isa);
 // Caches in bytes, 0 = unknown. Plain data, so that a plan can be made for another machine.
 struct bb_machine {
   size_t l1d, l2, l3;
-  int cores;     // processors that this process may use
-  char cpu[96];  // brand string, blanks squeezed; family and model
-  int fma512;    // 512-bit FMAs a core starts per cycle, 1 or 2
+  int cores;          // processors that this process may use
+  char cpu[96];       // brand string, blanks squeezed; family and model
+  int fma512;         // 512-bit FMAs a core starts per cycle, 1 or 2
+  bool blends_apart;  // blends do not take the ports of FMAs
   // Constants of the cost models: what one core streams; what a stream from memory takes on all threads, of its time on one;
-  // cycles to write a line again that another core has read.
+  // what each gets of L3 where several stream, of what one gets; cycles of a line that one core writes and another reads.
   double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;
-  double dram_share;
+  double dram_share, l3_share;
   double transfer_cycles;
   bool cold;  // of the run that is planned: its packed weights are in no cache. False in bb_machine_get
 };

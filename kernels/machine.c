@@ -204,6 +204,7 @@ static void find_machine(void) {
   const size_t length = strlen(machine.cpu);
   if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
+  machine.blends_apart = amd;
 
   // Bytes that one core streams per cycle when the others are quiet, for cost models that only need the order of magnitude:
   // L2: half of the 64 (Intel) or 32 (AMD, Neoverse) bytes that the path is wide; L3 and DRAM: what server parts of 2020 to
@@ -212,13 +213,15 @@ static void find_machine(void) {
   machine.l3_bytes_per_cycle = 16;
   machine.dram_bytes_per_cycle = 6;
   machine.dram_share = 0.75;
-  // 10 on Zen 4 where two cores share L3, 90 where they do not; hypervisors move them from one to the other. Zen 5: 4 or 15 to
-  // 24 (staged 14x14x192: 93 or 133 us, fused 96).
+  machine.l3_share = 1;
+  // 10 on Zen 4 where two cores share L3, 90 where they do not; hypervisors move them from one to the other. Zen 5: 4, or 15 to
+  // 24 (Winograd's staged 14x14x192 takes 93 or 133 us, its fused 96): between the two, so that a plan is bad in neither.
   machine.transfer_cycles = 40;
   if (amd && family >= 26) {  // Zen 5 and newer
     machine.l3_bytes_per_cycle = 26;
     machine.dram_bytes_per_cycle = 9;
     machine.dram_share = 0.65;
+    machine.l3_share = 0.8;
     machine.transfer_cycles = 12;
   }
 }

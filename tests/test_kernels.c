@@ -208,16 +208,20 @@ static void add_edges(const bb_kernel *kernel) {
   }
 }
 
-// 1x1: every number of output channels that can be left over, beside no, one, two and three whole blocks, and every number of
-// pixels that a register tile can have. 530 channels of x: two blocks of sums.
+// 1x1 with channels left over: 4, 8 or 12, or fewer of their last four, beside none, one, two and three whole blocks, times
+// every number of pixels that a register tile can have; flat, of several images, as a slice, of two strides. 530 channels of x
+// are two blocks of sums.
 static void add_1x1(void) {
   static const char *const fused[] = {"", "+bias+relu6", "+bias+add+relu", "+bias+addafter", "+pre_scale+silu"};
   char text[200];
-  for (int K = 1; K <= 64; K++) {
-    const int pixels = 1 + K * 11 % 29;
-    snprintf(text, sizeof text, "mb1ic%dih1iw%doc%doh1ow%dkh1kw1%s", K % 7 ? 5 + K % 32 : 530, pixels, K, pixels,
-             fused[K % (int)BB_COUNT(fused)]);
-    add((test_case){.task = parse(text), .tail = true, .place = (place)(K % (SLICED + 1))});
+  for (int i = 0; i < 4 * 3 * 14; i++) {
+    const int pixels = 1 + i % 14, K = i / 14 % 3 * 4 + 4 - i % 4 + i / 14 / 3 * 16, C = i % 7 ? 5 + i % 32 : 530;
+    snprintf(text, sizeof text, "mb%dic%dih1iw%doc%doh1ow%dkh1kw1%s", i % 5 ? 1 : 3, C, pixels, K, pixels,
+             fused[i % (int)BB_COUNT(fused)]);
+    add((test_case){.task = parse(text)});
+    snprintf(text, sizeof text, "mb1ic%dih5iw%doc%doh%dow%dkh1kw1sh%dsw1ph0pw0%s", C, pixels, K, i % 2 ? 3 : 5, pixels,
+             1 + i % 2, fused[(i + 1) % (int)BB_COUNT(fused)]);
+    if (i % 3 == 0) add((test_case){.task = parse(text), .place = (place)(i % (SLICED + 1))});
   }
 }
 

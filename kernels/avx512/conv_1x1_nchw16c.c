@@ -11,20 +11,25 @@ static const int nr_order[] = {4, 3, 2};
 // tile fill L1.
 enum { PANEL_BYTES = 160 * 1024, PANEL_C = 512 };
 
-#define STRIDES(t, mr, nr) t(mr, nr, 0) t(mr, nr, 1) t(mr, nr, 2)
-#define TAILS(t, mr, nr)   t(mr, nr, 4) t(mr, nr, 8) t(mr, nr, 12)
 // clang-format off
-#define SIZES(each, t) \
-  each(t, 1, 1) each(t, 2, 1) each(t, 3, 1) each(t, 4, 1) each(t, 5, 1) each(t, 6, 1) each(t, 7, 1) \
-  each(t, 8, 1) each(t, 9, 1) each(t, 10, 1) each(t, 11, 1) each(t, 12, 1) each(t, 13, 1) each(t, 14, 1) \
-  each(t, 1, 2) each(t, 2, 2) each(t, 3, 2) each(t, 4, 2) each(t, 5, 2) each(t, 6, 2) each(t, 7, 2) \
-  each(t, 8, 2) each(t, 9, 2) each(t, 10, 2) each(t, 11, 2) each(t, 12, 2) each(t, 13, 2) each(t, 14, 2) \
-  each(t, 1, 3) each(t, 2, 3) each(t, 3, 3) each(t, 4, 3) each(t, 5, 3) each(t, 6, 3) each(t, 7, 3) \
-  each(t, 8, 3) each(t, 9, 3) \
-  each(t, 1, 4) each(t, 2, 4) each(t, 3, 4) each(t, 4, 4) each(t, 5, 4) each(t, 6, 4)
+#define UP_TO_4(each, t, nr)  each(t, 1, nr) each(t, 2, nr) each(t, 3, nr) each(t, 4, nr)
+#define UP_TO_6(each, t, nr)  UP_TO_4(each, t, nr) each(t, 5, nr) each(t, 6, nr)
+#define UP_TO_8(each, t, nr)  UP_TO_6(each, t, nr) each(t, 7, nr) each(t, 8, nr)
+#define UP_TO_9(each, t, nr)  UP_TO_8(each, t, nr) each(t, 9, nr)
+#define UP_TO_12(each, t, nr) UP_TO_9(each, t, nr) each(t, 10, nr) each(t, 11, nr) each(t, 12, nr)
+#define UP_TO_14(each, t, nr) UP_TO_12(each, t, nr) each(t, 13, nr) each(t, 14, nr)
+
+#define STRIDES(t, mr, nr) t(mr, nr, 0) t(mr, nr, 1) t(mr, nr, 2)
+#define TILES(t) UP_TO_14(STRIDES, t, 1) UP_TO_14(STRIDES, t, 2) UP_TO_9(STRIDES, t, 3) UP_TO_6(STRIDES, t, 4)
+
+// Sums + weights + three pixels: 14x2 with a tail of 8 (21 + 2 + 3), 8x3 (20 + 3 + 3), 6x4 (21 + 4 + 3); with a tail of 12 12x2
+// (21 + 3 + 3), 8x3 (22 + 4 + 3), 4x4 (15 + 5 + 3).
+#define TAIL_8(t, mr, nr)    t(mr, nr, 8)
+#define TAIL_4_12(t, mr, nr) t(mr, nr, 4) t(mr, nr, 12)
+#define TAIL_TILES(t) \
+  UP_TO_14(TAIL_8, t, 1) UP_TO_14(TAIL_8, t, 2) UP_TO_8(TAIL_8, t, 3) UP_TO_6(TAIL_8, t, 4) \
+  UP_TO_12(TAIL_4_12, t, 1) UP_TO_12(TAIL_4_12, t, 2) UP_TO_8(TAIL_4_12, t, 3) UP_TO_4(TAIL_4_12, t, 4)
 // clang-format on
-#define TILES(t)      SIZES(STRIDES, t)
-#define TAIL_TILES(t) SIZES(TAILS, t)
 
 #include "conv_tail.h"
 #include "../simd/conv_taps.h"

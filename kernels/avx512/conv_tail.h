@@ -4,6 +4,11 @@
 // of the work of 24 channels. Here the channels that are left over share vectors across the pixels of a tile: the first eight
 // of two pixels in `half`, four more (or all, if there are no more than four) of four pixels in `quarter`. A pixel's inputs are
 // broadcast anyway; blends of broadcasts make the other multiplicand. Weights and y lie as everywhere.
+//
+// Blends are free beside FMAs on Zen 5 (24 of each take 12 cycles) and have pipes of their own on Zen 4; on Intel they would
+// take the FMAs' ports: bb_machine.blends_apart.
+//
+// Include after NR_MAX and MR_MAX. conv_dense.h asks for all of this where TAIL_TILES is defined.
 
 #ifndef BB_CONV_TAIL_H
 #define BB_CONV_TAIL_H
@@ -15,9 +20,11 @@ BB_INLINE int tail_of(int channels) { return channels > 12 ? 0 : (channels + 3) 
 // Vectors of mr pixels' tails.
 BB_INLINE int tail_vectors(int mr, int tail) { return (tail & 8 ? (mr + 1) / 2 : 0) + (tail & 4 ? (mr + 3) / 4 : 0); }
 
-// Two pixels are a blend of broadcasts, four are a blend of two such pairs: in the order 0, 2, 1, 3.
-BB_INLINE int quarter_of(int m) { return m % 2 * 2 + m / 2 % 2; }
+// Blends of mr broadcasts: pairs, and pairs of these.
+BB_INLINE int tail_blends(int mr, int tail) { return tail ? mr / 2 + (tail & 4 ? (mr + 1) / 4 : 0) : 0; }
 
+// Four pixels, a blend of two blended pairs, come in the order 0, 2, 1, 3. What the lanes of pixels that are not there hold is
+// never taken.
 typedef struct tail_sums {
   vf half[(MR_MAX + 1) / 2], quarter[(MR_MAX + 3) / 4];
 } tail_sums;
@@ -34,21 +41,23 @@ BB_INLINE tail_vector tail_load(const int tail, const float *p) {
   return v;
 }
 
-// Sums += the tails of the pixels, of which p is the first; those that are not there count for another.
+// Sums += the tails of the pixels, of which p is the first.
 BB_INLINE void tail_add(const int mr, const int tail, tail_sums *sums, const float *p) {
   BB_UNROLL
   for (int m = 0; m < mr; m += 2) {
-    const float *const second = p + (m + 1 < mr ? m + 1 : m) * VL;
-    const vf v = _mm512_castps256_ps512(_mm256_loadu_ps(p + m * VL));
-    if (tail & 8) sums->half[m / 2] = vadd(sums->half[m / 2], _mm512_insertf32x8(v, _mm256_loadu_ps(second), 1));
+    vf v = vzero();
+    if (tail & 8) v = _mm512_zextps256_ps512(_mm256_loadu_ps(p + m * VL));
+    if (tail & 8 && m + 1 < mr) v = _mm512_insertf32x8(v, _mm256_loadu_ps(p + (m + 1) * VL), 1);
+    if (tail & 8) sums->half[m / 2] = vadd(sums->half[m / 2], v);
   }
   p += tail & 8;
   BB_UNROLL
   for (int m = 0; m < mr; m += 4) {
-    vf v = _mm512_castps128_ps512(_mm_loadu_ps(p + m * VL));
-    if (m + 1 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 1) * VL), quarter_of(1));
-    if (m + 2 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 2) * VL), quarter_of(2));
-    if (m + 3 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 3) * VL), quarter_of(3));
+    vf v = vzero();
+    if (tail & 4) v = _mm512_zextps128_ps512(_mm_loadu_ps(p + m * VL));
+    if (tail & 4 && m + 1 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 1) * VL), 2);
+    if (tail & 4 && m + 2 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 2) * VL), 1);
+    if (tail & 4 && m + 3 < mr) v = _mm512_insertf32x4(v, _mm_loadu_ps(p + (m + 3) * VL), 3);
     if (tail & 4) sums->quarter[m / 4] = vadd(sums->quarter[m / 4], v);
   }
 }
@@ -63,11 +72,26 @@ BB_INLINE void tail_add_all(const int mr, const int tail, tail_sums *sums, const
   }
 }
 
+// The half, the quarter of pixel m. (An index that the optimiser has to find out is none for gcc at -O1.)
+BB_INLINE __m256 half_of(vf v, int m) { return m % 2 ? _mm512_extractf32x8_ps(v, 1) : _mm512_castps512_ps256(v); }
+BB_INLINE __m128 quarter_of(vf v, int m) {
+  switch (m % 4) {
+    case 0:
+      return _mm512_castps512_ps128(v);
+    case 1:
+      return _mm512_extractf32x4_ps(v, 2);
+    case 2:
+      return _mm512_extractf32x4_ps(v, 1);
+    default:
+      return _mm512_extractf32x4_ps(v, 3);
+  }
+}
+
 // The tail of pixel m, zeros in the other lanes.
 BB_INLINE vf tail_take(const int m, const int tail, const tail_sums *sums) {
-  const __m128 quarter = tail & 4 ? _mm512_extractf32x4_ps(sums->quarter[m / 4], quarter_of(m)) : _mm_setzero_ps();
+  const __m128 quarter = tail & 4 ? quarter_of(sums->quarter[m / 4], m) : _mm_setzero_ps();
   if (!(tail & 8)) return _mm512_zextps128_ps512(quarter);
-  const vf half = _mm512_zextps256_ps512(_mm512_extractf32x8_ps(sums->half[m / 2], m % 2));
+  const vf half = _mm512_zextps256_ps512(half_of(sums->half[m / 2], m));
   return tail & 4 ? _mm512_insertf32x4(half, quarter, 2) : half;
 }
 

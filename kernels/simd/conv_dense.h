@@ -89,9 +89,16 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
 typedef void tile_fn(panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
 #ifndef TAIL_TILES
+enum { NO_TAIL };
 typedef char tail_sums;
-BB_INLINE int tail_of(int channels) { return (void)channels, 0; }
-BB_INLINE int tail_vectors(int mr, int tail) { return (void)mr, tail; }
+#define tail_of(channels)      ((void)(channels), NO_TAIL)
+#define tail_vectors(mr, tail) NO_TAIL
+#define tail_blends(mr, tail)  NO_TAIL
+#define taps_tail_begin(...)   0
+#define taps_tail(...)         (void)0
+#define tail_add(...)          (void)0
+#define tail_add_all(...)      (void)0
+#define tail_take(...)         vzero()
 #endif
 
 // stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere. tail: see tail_of(), then stride is 1.
@@ -106,12 +113,12 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
   for (int m = 0; m < mr; m++) at[m] = stride ? m * stride * VL : to->x[m];
   const float *w = p->w, *const right = x + at[mr - 1] + p->x_col;
   const int r0 = to->r0, r1 = to->r1;
-  int done = 0;
-#ifdef TAIL_TILES
-  if (tail) done = taps_tail_begin(mr, nr, tail, acc, &tails, x, at, w, p->lanes[0]);
-#endif
   // Where there are many taps not all pixels may meet the first.
-  if (ONE_TAP && !tail) done = taps_begin(mr, nr, acc, x, at, w, p->lanes[0]);
+  int done = 0;
+  if (tail)
+    done = taps_tail_begin(mr, nr, tail, acc, &tails, x, at, w, p->lanes[0]);
+  else if (ONE_TAP)
+    done = taps_begin(mr, nr, acc, x, at, w, p->lanes[0]);
   const ptrdiff_t x2_block = p->x2_block;
   ptrdiff_t y_block = p->y_block;
   if (p->bias) {
@@ -142,7 +149,6 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
       for (int m = 0; m < mr; m++) acc[m][j] = vadd(acc[m][j], vload(x2 + j * x2_block + (stride ? m * VL : to->x2[m])));
     }
   }
-#ifdef TAIL_TILES
   if (tail) {
     if (p->bias)
       tail_add_all(mr, tail, &tails, p->bias + full * VL);
@@ -150,7 +156,6 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
       tail_add(mr, tail, &tails, y + full * y_block);
     if (x2) tail_add(mr, tail, &tails, x2 + full * x2_block);
   }
-#endif
 
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
@@ -158,10 +163,10 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
     if (ONE_TAP) {
       fetch_pixels(mr, next, at);
       fetch_weights(&p->stream);
-#ifdef TAIL_TILES
-      if (tail) taps_tail(mr, nr, tail, false, acc, &tails, x + done, at, w + done * nr * VL, lanes - done);
-#endif
-      if (!tail) taps(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
+      if (tail)
+        taps_tail(mr, nr, tail, false, acc, &tails, x + done, at, w + done * nr * VL, lanes - done);
+      else
+        taps(mr, nr, acc, x + done, at, w + done * nr * VL, lanes - done);
       done = 0;
       w += tap;
       continue;
@@ -192,10 +197,10 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
     w += (ptrdiff_t)p->R * p->S * tap;
   }
 
-#ifdef TAIL_TILES
   BB_UNROLL
-  for (int m = 0; tail && m < mr; m++) acc[m][nr - 1] = tail_take(m, tail, &tails);
-#endif
+  for (int m = 0; m < mr; m++) {
+    if (tail) acc[m][nr - 1] = tail_take(m, tail, &tails);
+  }
   // The addresses that gcc made for loading sums are not worth keeping (see bb_in_register).
   __asm__("" : "+r"(y_block), "+r"(y));
   if (p->low > -INFINITY) {
@@ -255,15 +260,20 @@ static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][4] = {
 };
 #endif
 
+// Pixels that share vectors.
+BB_INLINE int tail_pixels(int tail) { return tail & 4 ? 4 : tail ? 2 : 1; }
+
 // Pixels of the widest tile of nr blocks; beside a tail one that leaves no part of a vector empty.
 BB_INLINE int widest(int nr, int tail) {
   int mr = MR_MAX;
   while (!tile_of[nr][mr][0]) mr--;
-  return tail & 4 ? mr / 4 * 4 : tail & 8 ? mr / 2 * 2 : mr;
+  return mr - mr % tail_pixels(tail);
 }
 
 // Of the k group that ends with block k of y.
-BB_INLINE int tail_at(const bb_task *t, int k) { return t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k)) : 0; }
+BB_INLINE int tail_at(const bb_task *t, const bb_config *config, int k) {
+  return config->tile && t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k)) : 0;
+}
 
 // ---- items of work -------------------------------------------------------------------------------------------------
 
@@ -458,15 +468,16 @@ static void place_across(const walk *s, int p, int q, int mr, reach *to) {
   }
 }
 
-// `pixels` from (p, q) on, in the least number of tiles, of as equal size as there can be.
+// `pixels` from (p, q) on, in the least number of tiles, of as equal size as there can be where some pixels stay together.
 static void walk_pixels(walk *s, int p, int q, int pixels) {
   const geometry *g = s->g;
-  const int tiles = bb_ceil_div(pixels, s->widest), few = pixels / tiles, wide = pixels % tiles;
+  const int tiles = bb_ceil_div(pixels, s->widest), together = tail_pixels(s->tail), units = bb_ceil_div(pixels, together);
+  const int few = units / tiles, wide = units % tiles;
   panel *const pn = &s->panel;
   reach to;
   int row = -1, count;
-  for (int j = 0; j < tiles; j += count) {
-    const int mr = few + (j < wide);
+  for (int j = 0, left = pixels; j < tiles; j += count) {
+    const int mr = bb_min(left, (few + (j < wide)) * together);
     int stride = s->stride;
     count = 1;
     if (q + mr <= g->cols) {
@@ -477,7 +488,7 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
       }
       place_in_row(s, q, mr, &to);
       // Those of the same size to the right that all taps meet need not be looked at one by one.
-      const int same = (j < wide ? wide : tiles) - j, end = bb_min(g->cols, s->columns->inner1);
+      const int same = bb_min((j < wide ? wide : tiles) - j, left / mr), end = bb_min(g->cols, s->columns->inner1);
       while (stride && !to.clipped && count < same && q + (count + 1) * mr <= end) count++;
     } else {
       place_across(s, p, q, mr, &to);
@@ -490,6 +501,7 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
 #endif
     fn(pn, s->x + p * g->x_row + q * g->x_col, s->y + p * g->y_row + q * g->y_col,
        s->x2 ? s->x2 + p * g->x2_row + q * g->x2_col : NULL, &to, count);
+    left -= count * mr;
     for (q += count * mr; q >= g->cols; q -= g->cols) p++;
   }
 }
@@ -552,8 +564,8 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
       for (int i = 0; i < strips; i++) {
         const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
         const span from = segment(&g, strip0);
-        const int tail = tail_at(t, k0 + nr - 1), most = widest(nr, tail);
-        const bool across = goes_across(t, &g, strip1 - strip0, most);
+        const bool across = goes_across(t, &g, strip1 - strip0, widest(nr, 0));
+        const int tail = across ? 0 : tail_at(t, config, k0 + nr - 1), most = widest(nr, tail);
         const int pixels = (one_go ? segment(&g, strip1 - 1).q1 : from.q1) - from.q0;
         walk s = {
             .c = c,
@@ -647,7 +659,7 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
   return f;
 }
 
-// One candidate for each width of k groups in nr_order.
+// One candidate for each width of k groups in nr_order, and one more where channels are left over that can share vectors.
 static inline __attribute__((unused)) int dense_configs(const bb_task *t, const bb_machine *machine, int threads,
                                                         bb_config *out, int max) {
   (void)machine;
@@ -655,6 +667,12 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
     if (width_repeats(nr_order, i, t->y.map->blocks / t->problem.conv.G)) continue;
     out[n++] = dense_config(t, nr_order[i], threads);
+    bb_config shares = out[n - 1];
+    shares.tile = 1;
+    const int yb = t->y.map->blocks / t->problem.conv.G, groups = kgroups(yb, shares.k);
+    bool any = false;
+    for (int kg = 1; kg <= groups; kg++) any |= tail_at(t, &shares, cut(yb, groups, kg) - 1) != 0;
+    if (any && n < max) out[n++] = shares;
   }
   return n;
 }
@@ -673,8 +691,12 @@ static const double pixel_cycles = 1.1;
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
 BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, const bb_machine *machine) {
-  const double sums = tail ? mr * (nr - 1) + tail_vectors((int)ceil(mr), tail) : mr * nr;
-  double most = sums / fma_per_cycle(machine);
+  // mr is a mean of two sizes.
+  const int least = (int)mr;
+  const double more = mr - least;
+  double work = mr * (tail ? nr - 1 : nr) + (1 - more) * tail_vectors(least, tail) + more * tail_vectors(least + 1, tail);
+  if (!machine->blends_apart) work += (1 - more) * tail_blends(least, tail) + more * tail_blends(least + 1, tail);
+  double most = work / fma_per_cycle(machine);
   const double loads = tap_loads(mr, nr) / fma_per_cycle(machine);
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
@@ -713,8 +735,8 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
     const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg);
-    const int tail = tail_at(t, end - 1), most = widest(nr, tail);
-    const bool across = goes_across(t, &g, rows, most);
+    const bool across = goes_across(t, &g, rows, widest(nr, 0));
+    const int tail = across ? 0 : tail_at(t, config, end - 1), most = widest(nr, tail);
     const double tiles = one_go || across ? ceil(pixels / most) : rows * ceil(row / most);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
     cycles += tiles * (taps * tap_cycles(mr, nr, tail, across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);

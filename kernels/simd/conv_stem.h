@@ -50,6 +50,13 @@ BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
   return s;
 }
 
+// Lanes first, first + 2, ... of two vectors.
+BB_INLINE vi every_second(int first) {
+  int lanes[VL];
+  for (int l = 0; l < VL; l++) lanes[l] = 2 * l + first;
+  return vloadi(lanes);
+}
+
 // The first `left` of VL pixels, `step` apart.
 BB_INLINE vf stem_pixels(const float *x, int step, int left, vi even) {
   if (step == 1) return left < VL ? vload_n(x, left) : vload(x);
@@ -60,9 +67,7 @@ BB_INLINE vf stem_pixels(const float *x, int step, int left, vi even) {
 }
 
 BB_INLINE void stem_copy(const float *x, float *out, int n, int step, vf scale, vf shift, vf low) {
-  int lanes[VL];
-  for (int l = 0; l < VL; l++) lanes[l] = 2 * l;
-  const vi even = vloadi(lanes);
+  const vi even = every_second(0);
   // Without masks where none is needed.
   int i = 0;
   for (; i + VL < n; i += VL) vstore(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, VL + 1, even), scale, shift)));
@@ -103,14 +108,11 @@ static void stem_copy_phase(const bb_conv *c, const stem_strip *s, const float *
   }
 }
 
-// Both phases of stride 2 in one go where there is no prologue: each line is read once.
+// Both phases of stride 2 in one go: each line is read once. Zeros of the padding come from masked loads, which a prologue
+// would not leave zeros.
 static void stem_copy_pairs(const bb_conv *c, const stem_strip *s, const float *x, ptrdiff_t h_stride, float *out, int rows) {
-  int lanes[VL];
-  for (int l = 0; l < VL; l++) lanes[l] = 2 * l;
-  const vi even = vloadi(lanes);
-  for (int l = 0; l < VL; l++) lanes[l] = 2 * l + 1;
-  const vi odd = vloadi(lanes);
-  // Place i holds columns 2*i - pad_l and the next; that of the first `lead` places may be left of the image.
+  const vi even = every_second(0), odd = every_second(1);
+  // Place i holds columns 2*i - pad_l and the next; in the first `lead` places the former lies left of the image.
   const int lead = bb_min(s->pitch, (c->pad_l + 1) / 2);
   for (int h = 0; h < rows; h++, x += h_stride, out += s->row) {
     float *const second = out + s->pitch;

@@ -43,7 +43,7 @@ enum {
   SEGMENT_BYTES = 25 * 1024,  // of x, in L1 while its rows are read several times; more than 16 tiles gain nothing
   SEGMENT_COLS = SEGMENT_BYTES / (ALPHA * VL * (int)sizeof(float)),
   SEGMENT = SEGMENT_COLS < 16 * WINO_M ? SEGMENT_COLS / WINO_M : 16,
-  LEAST_SEGMENT = 3,
+  LEAST_SEGMENT = 3,  // tiles of a segment that has been halved
   WIDTH = SEGMENT * WINO_M + ALPHA - WINO_M,
   SUM_CHANNELS = WINO_M == 2   ? 128
                  : WINO_M == 4 ? 96
@@ -65,8 +65,9 @@ BB_INLINE grid grid_of(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
   grid g = {.rows = bb_ceil_div(c->P, WINO_M), .cols = bb_ceil_div(c->Q, WINO_M)};
   g.parts = bb_ceil_div(g.cols, SEGMENT);
-  // An even number of segments: 7 or 13 rows of tiles are no two equal shares.
-  if (c->N * g.rows * g.parts % 2 && g.cols >= LEAST_SEGMENT * 2) g.parts *= 2;
+  // An even number of segments: 7 or 13 rows of tiles are no two equal shares for two threads. For one thread too, since means
+  // are added up by segment.
+  if (c->N * g.rows * g.parts % 2 && g.cols >= 2 * LEAST_SEGMENT * g.parts) g.parts *= 2;
   g.segments = c->N * g.rows * g.parts;
   g.tiles = c->N * g.rows * g.cols;
   return g;
@@ -863,9 +864,10 @@ static double multiply_cycles(const bb_task *t, const bb_machine *machine, const
 }
 
 // Bytes per cycle of what is read again and again, `bytes` in all: less and less of it stays in L3.
-BB_INLINE double stream_rate(const bb_machine *machine, double bytes) {
+BB_INLINE double stream_rate(const bb_machine *machine, double bytes, int threads) {
   const double l3 = machine->l3 ? (double)machine->l3 : 8e6;
-  const double from_l3 = machine->l3_bytes_per_cycle > 0 ? machine->l3_bytes_per_cycle : 16;
+  const double alone = machine->l3_bytes_per_cycle > 0 ? machine->l3_bytes_per_cycle : 16;
+  const double from_l3 = threads > 1 && machine->l3_share > 0 ? alone * machine->l3_share : alone;
   const double from_dram = machine->dram_bytes_per_cycle > 0 ? machine->dram_bytes_per_cycle : 6;
   return from_dram + (from_l3 - from_dram) * fmax(0, 1 - bytes / (1.5 * l3));
 }
@@ -903,7 +905,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     products = multiply_cycles(t, machine, config, g.tiles, 1);
     const double all = g.tiles * (xb + yb) * per_tile;
     const double over = all - 2 * l2 * threads;
-    if (over > 0) lost += costs->staged * over / stream_rate(machine, all);
+    if (over > 0) lost += costs->staged * over / stream_rate(machine, all, threads);
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
     blocks = f.blocks;
@@ -917,10 +919,9 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb / t->problem.conv.G + config->k) * per_tile;
     const double over = all - costs->l2 * l2;
-    if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all);
+    if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all, threads);
   }
-  // Threads that stream at once get less of L3.
-  const double dram = stream_rate(machine, INFINITY), again = stream_rate(machine, u) * (threads > 1 ? 0.8 : 1);
+  const double dram = stream_rate(machine, INFINITY, threads), again = stream_rate(machine, u, threads);
   // All threads together take at least dram_share of the time of one; wide k groups get less of what there is.
   const double mine = blocks < threads ? share : 1;  // of U
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
