@@ -88,12 +88,12 @@ BB_INLINE void fetch_pixels(const int mr, const float *x, const ptrdiff_t *at) {
 // x: pixel 0 at tap 0 of block 0; x2: residual or NULL; count: tiles side by side, 1 where pixels are not.
 typedef void tile_fn(panel *p, const float *x, float *y, const float *x2, const reach *to, int count);
 
+// Without tails: what avx512/conv_tail.h has, as nothing.
 #ifndef TAIL_TILES
-enum { NO_TAIL };
 typedef char tail_sums;
-#define tail_of(channels)      ((void)(channels), NO_TAIL)
-#define tail_vectors(mr, tail) NO_TAIL
-#define tail_blends(mr, tail)  NO_TAIL
+#define tail_of(channels)      ((void)(channels), 0)
+#define tail_vectors(mr, tail) 0
+#define tail_blends(mr, tail)  0
 #define taps_tail_begin(...)   0
 #define taps_tail(...)         (void)0
 #define tail_add(...)          (void)0
@@ -270,7 +270,7 @@ BB_INLINE int widest(int nr, int tail) {
   return mr - mr % tail_pixels(tail);
 }
 
-// Of the k group that ends with block k of y.
+// The tail of the k group that ends with block k of y.
 BB_INLINE int tail_at(const bb_task *t, const bb_config *config, int k) {
   return config->tile && t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k)) : 0;
 }
@@ -468,7 +468,8 @@ static void place_across(const walk *s, int p, int q, int mr, reach *to) {
   }
 }
 
-// `pixels` from (p, q) on, in the least number of tiles, of as equal size as there can be where some pixels stay together.
+// `pixels` from (p, q) on, in the least number of tiles, of as equal size as there can be; pixels that share vectors stay
+// together.
 static void walk_pixels(walk *s, int p, int q, int pixels) {
   const geometry *g = s->g;
   const int tiles = bb_ceil_div(pixels, s->widest), together = tail_pixels(s->tail), units = bb_ceil_div(pixels, together);
@@ -659,6 +660,14 @@ static bb_config dense_config(const bb_task *t, int nr, int threads) {
   return f;
 }
 
+// Has any k group a tail? Those of the first group of channels stand for all.
+BB_INLINE bool has_tail(const bb_task *t, const bb_config *config) {
+  const int yb = t->y.map->blocks / t->problem.conv.G, groups = kgroups(yb, config->k);
+  for (int kg = 1; kg <= groups; kg++)
+    if (tail_at(t, config, cut(yb, groups, kg) - 1)) return true;
+  return false;
+}
+
 // One candidate for each width of k groups in nr_order, and one more where channels are left over that can share vectors.
 static inline __attribute__((unused)) int dense_configs(const bb_task *t, const bb_machine *machine, int threads,
                                                         bb_config *out, int max) {
@@ -669,10 +678,7 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
     out[n++] = dense_config(t, nr_order[i], threads);
     bb_config shares = out[n - 1];
     shares.tile = 1;
-    const int yb = t->y.map->blocks / t->problem.conv.G, groups = kgroups(yb, shares.k);
-    bool any = false;
-    for (int kg = 1; kg <= groups; kg++) any |= tail_at(t, &shares, cut(yb, groups, kg) - 1) != 0;
-    if (any && n < max) out[n++] = shares;
+    if (n < max && has_tail(t, &shares)) out[n++] = shares;
   }
   return n;
 }
