@@ -7,7 +7,7 @@
 //
 //   item of work (image, group, range of rows, range of k groups)
 //     k group                  nr blocks of output channels
-//       strip                  a part of a row, or several short rows: their partial sums wait in y
+//       strip                  a part of a row, or several short rows, whose partial sums wait in y; all, where none wait
 //         accumulation block   its panel of weights is loaded once per strip: from L2, or ahead of time from where it is
 //           row, tile          mr pixels
 //             block of x, r, s, lane
@@ -54,6 +54,7 @@ BB_INLINE int segments_of(const geometry *g) { return g->rows * parts_of_row(g);
 // Cut where tiles end.
 BB_INLINE span segment(const geometry *g, int i) {
   const int parts = parts_of_row(g), part = i % parts, tiles = bb_ceil_div(g->cols, g->tile);
+  if (parts == 1) return (span){i, 0, g->cols};
   return (span){i / parts, cut(g->cols, tiles, cut(tiles, parts, part)), cut(g->cols, tiles, cut(tiles, parts, part + 1))};
 }
 
@@ -127,10 +128,6 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
       const vf bias = vload(p->bias + j * VL);
       BB_UNROLL
       for (int m = 0; m < mr; m++) acc[m][j] = ONE_TAP ? vadd(acc[m][j], bias) : bias;
-      // Lines that were driven out of the caches are back when the sums are done; few FMAs hide none, nor do those of AVX2.
-      BB_UNROLL
-      for (int m = 0; !ONE_TAP && VL == 16 && m < mr; m++)
-        __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
     }
   } else {
     BB_UNROLL
@@ -176,10 +173,20 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
       const float *xs = row, *const ahead = r + 1 < r1 ? row + p->x_tap_row : next + r0 * p->x_tap_row;
       fetch_pixels(mr, ahead, at);
       if (stride != 1) fetch_pixels(mr, ahead + p->x_tap_col, at);
+      // Lines of y that were driven out of the caches are back when the sums are done: a block per row of taps, so that they
+      // are not in the way of x and weights; in the last block of x, so that they are not gone again. (AVX2: no gain.)
+      if (VL == 16 && p->bias && b == p->blocks - 1) {
+        for (int j = r - r0, end = r + 1 < r1 ? bb_min(full, j + 1) : full; j < end; j++) {
+          BB_UNROLL
+          for (int m = 0; m < mr; m++) __builtin_prefetch(y + j * y_block + (stride ? m * VL : to->y[m]), 1, 3);
+        }
+      }
       if (!to->clipped) {
-        for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-          fetch_weights(&p->stream);
-          taps(mr, nr, acc, xs, at, wr, lanes);
+        // Taps side by side are more channels: the next pixel begins where this one ends.
+        const int run = lanes == VL && p->x_tap_col == VL ? p->S : 1;
+        for (int s = 0; s < p->S; s += run, xs += run * p->x_tap_col, wr += run * tap) {
+          for (int i = 0; i < run; i++) fetch_weights(&p->stream);
+          taps(mr, nr, acc, xs, at, wr, run * lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
@@ -490,7 +497,7 @@ static void walk_pixels(walk *s, int p, int q, int pixels) {
       place_in_row(s, q, mr, &to);
       // Those of the same size to the right that all taps meet need not be looked at one by one.
       const int same = bb_min((j < wide ? wide : tiles) - j, left / mr), end = bb_min(g->cols, s->columns->inner1);
-      while (stride && !to.clipped && count < same && q + (count + 1) * mr <= end) count++;
+      if (stride && !to.clipped) count = bb_min(same, (end - q) / mr);
     } else {
       place_across(s, p, q, mr, &to);
       stride = 0;
@@ -517,15 +524,30 @@ BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int wi
          block * tiles > STREAM_BYTES * g->cols && 10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * tiles;
 }
 
-// Where rows are short several make a strip; scratch for sums holds one segment only.
-BB_INLINE int strip_segments(const bb_task *t, const geometry *g) {
-  return epilogue_needs_scratch(&t->epilogue) ? 1 : bb_max(1, STRIP_Q / g->cols);
+// Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
+BB_INLINE bool nothing_waits(const bb_task *t, int cblocks) { return cblocks == 1 && epilogue_is_clamp(&t->epilogue); }
+
+// Segments of a strip, of an item of `rows` segments: several where rows are short; scratch for sums holds one only.
+BB_INLINE int strip_segments(const bb_task *t, const geometry *g, int cblocks, int rows) {
+  if (nothing_waits(t, cblocks)) return rows;
+  return bb_min(rows, epilogue_needs_scratch(&t->epilogue) ? 1 : bb_max(1, STRIP_Q / g->cols));
 }
 
-// Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
-BB_INLINE bool in_one_go(const bb_task *t, const geometry *g, int cblocks) {
-  return g->flat && cblocks == 1 && epilogue_is_clamp(&t->epilogue);
+// How a strip of `rows` segments becomes tiles of the k group that ends with block k of y.
+typedef struct tiling {
+  bool across;
+  int tail, widest;
+} tiling;
+
+BB_INLINE tiling tiling_of(const bb_task *t, const bb_config *config, const geometry *g, int nr, int k, int rows) {
+  const bool across = goes_across(t, g, rows, widest(nr, 0));
+  const int tail = across ? 0 : tail_at(t, config, k);
+  return (tiling){across, tail, widest(nr, tail)};
 }
+
+// Weights of a k group that are still in L2 when the next strip begins, beside what the strip reads and writes: half of 1 MB,
+// less a margin.
+enum { KEPT_BYTES = 384 * 1024 };
 
 static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const bb_task *t = a->task;
@@ -550,8 +572,8 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
     const int kc = (int)(item % (size_t)all.kchunks), rc = (int)(item / (size_t)all.kchunks % (size_t)all.rchunks);
     const int ng = (int)(item / (size_t)all.kchunks / (size_t)all.rchunks), group = ng % c->G, n = ng / c->G;
     const int seg0 = cut(all.segments, all.rchunks, rc), seg1 = cut(all.segments, all.rchunks, rc + 1);
-    const bool one_go = in_one_go(t, &base, cblocks);
-    const int strips = one_go ? 1 : bb_ceil_div(seg1 - seg0, strip_segments(t, &base));
+    const bool one_go = base.flat && nothing_waits(t, cblocks);
+    const int strips = bb_ceil_div(seg1 - seg0, strip_segments(t, &base, cblocks, seg1 - seg0));
     if (kc == 0 || item == first_item) {
       g = base;
       x = a->io.x + n * g.x_image + group * xb * g.x_block - g.x_origin;
@@ -562,54 +584,62 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
 
     for (int kg = cut(all.kgroups, all.kchunks, kc); kg < cut(all.kgroups, all.kchunks, kc + 1); kg++) {
       const int k_in = cut(yb, all.kgroups, kg), nr = cut(yb, all.kgroups, kg + 1) - k_in, k0 = group * yb + k_in;
-      for (int i = 0; i < strips; i++) {
+      const size_t floats_kg = taps_group * (size_t)nr * VL;
+      const float *const w_kg = w_group + (size_t)k_in * taps_group * VL;
+      walk s = {
+          .c = c,
+          .g = &g,
+          .columns = &col,
+          .panel = {.R = c->R,
+                    .S = c->S,
+                    .x_block = g.x_block,
+                    .x_tap_row = g.x_tap_row,
+                    .x_tap_col = g.x_tap_col,
+                    .x_col = g.x_col,
+                    .y_block = g.y_block,
+                    .x2_block = g.x2_block},
+          .nr = nr,
+          .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
+      };
+      tiling how = {0};
+      for (int i = 0, rows = 0; i < strips; i++) {
         const int strip0 = seg0 + cut(seg1 - seg0, strips, i), strip1 = seg0 + cut(seg1 - seg0, strips, i + 1);
+        if (rows != strip1 - strip0) {
+          rows = strip1 - strip0;
+          how = tiling_of(t, config, &g, nr, k0 + nr - 1, rows);
+        }
         const span from = segment(&g, strip0);
-        const bool across = goes_across(t, &g, strip1 - strip0, widest(nr, 0));
-        const int tail = across ? 0 : tail_at(t, config, k0 + nr - 1), most = widest(nr, tail);
         const int pixels = (one_go ? segment(&g, strip1 - 1).q1 : from.q1) - from.q0;
-        walk s = {
-            .c = c,
-            .g = &g,
-            .columns = &col,
-            .panel = {.w = w_group + (size_t)k_in * taps_group * VL,
-                      .R = c->R,
-                      .S = c->S,
-                      .x_block = g.x_block,
-                      .x_tap_row = g.x_tap_row,
-                      .x_tap_col = g.x_tap_col,
-                      .x_col = g.x_col,
-                      .y_block = g.y_block,
-                      .x2_block = g.x2_block},
-            .nr = nr,
-            .stride = g.fc || c->stride_w > 2 ? 0 : c->stride_w,
-            .tail = tail,
-            .widest = most,
-            .y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block,
-        };
-        const int tiles = one_go   ? bb_ceil_div(pixels, most)
-                          : across ? bb_ceil_div((strip1 - strip0) * pixels, most)
-                                   : (strip1 - strip0) * bb_ceil_div(pixels, most);
-        s.panel.stream.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
+        const int tiles = one_go       ? bb_ceil_div(pixels, how.widest)
+                          : how.across ? bb_ceil_div(rows * pixels, how.widest)
+                                       : rows * bb_ceil_div(pixels, how.widest);
+        panel *const p = &s.panel;
+        s.tail = how.tail;
+        s.widest = how.widest;
+        s.y = sums ? sums - from.q0 * VL : a->io.y + n * g.y_image + k0 * g.y_block;
+        p->w = w_kg;
+        p->stream.step = bb_ceil_div(nr * VL * VL / LINE, tiles) * LINE;
         for (int cb = 0; cb < cblocks; cb++) {
           const int b0 = cut(xb, cblocks, cb), b1 = cut(xb, cblocks, cb + 1);
           const bool last = cb == cblocks - 1;
-          panel *const p = &s.panel;
           p->lanes = lanes + group * xb + b0;
           p->bias = cb == 0 ? a->packed + pk.bias + k0 * VL : NULL;
           p->blocks = b1 - b0;
           p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
           p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
           const size_t floats = taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
-          p->stream.next = p->w + floats;
-          p->stream.end = p->stream.next + floats;
+          // The panel that comes next, if it has not been read before or is gone again.
+          const bool over = last && i + 1 < strips;
+          const bool there = (over || (i > 0 && !last)) && floats_kg * sizeof(float) <= KEPT_BYTES;
+          p->stream.next = over ? w_kg : p->w + floats;
+          p->stream.end = p->stream.next + (there ? 0 : floats);
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
-          if (across) walk_pixels(&s, from.p, 0, (strip1 - strip0) * pixels);
+          if (how.across) walk_pixels(&s, from.p, 0, rows * pixels);
           if (one_go) walk_pixels(&s, from.p, from.q0, pixels);
           for (int seg = strip0; !one_go && seg < strip1; seg++) {
             const span at = segment(&g, seg);
-            if (!across) walk_pixels(&s, at.p, at.q0, at.q1 - at.q0);
+            if (!how.across) walk_pixels(&s, at.p, at.q0, at.q1 - at.q0);
             if (last && !clamp)
               finish(a, &g, s.y + at.p * g.y_row + at.q0 * g.y_col, g.y_block, g.y_col, n, seg, at, k0, k0 + nr);
           }
@@ -733,19 +763,18 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const int xb = t->x.map->blocks / c->G, yb = t->y.map->blocks / c->G;
   const int cblocks = bb_ceil_div(xb, bb_max(1, config->c / VL)), segments = segments_of(&g);
   // Of a strip, and how many strips an image is.
-  const bool one_go = in_one_go(t, &g, cblocks);
-  const int rows = one_go ? config->rows : bb_min(segments, strip_segments(t, &g));
+  const bool one_go = g.flat && nothing_waits(t, cblocks);
+  const int rows = strip_segments(t, &g, cblocks, bb_min(segments, config->rows));
   const double strips = (double)segments / rows, row = (double)g.rows * g.cols / segments, pixels = rows * row;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
   const double lines = c->R * c->S == 1 ? (double)xb * VL / LINE : 0;  // of a pixel
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
     const int end = cut(yb, all.kgroups, kg + 1), nr = end - cut(yb, all.kgroups, kg);
-    const bool across = goes_across(t, &g, rows, widest(nr, 0));
-    const int tail = across ? 0 : tail_at(t, config, end - 1), most = widest(nr, tail);
-    const double tiles = one_go || across ? ceil(pixels / most) : rows * ceil(row / most);
+    const tiling how = tiling_of(t, config, &g, nr, end - 1, rows);
+    const double tiles = one_go || how.across ? ceil(pixels / how.widest) : rows * ceil(row / how.widest);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
-    cycles += tiles * (taps * tap_cycles(mr, nr, tail, across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
+    cycles += tiles * (taps * tap_cycles(mr, nr, how.tail, how.across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};
