@@ -456,15 +456,27 @@ BB_INLINE int widest(int nr) {
 // Tiles of the widest register tile of nr blocks in use; q: of a config.
 BB_INLINE int most_tiles(int q, int nr) { return nr == NR_MAX ? q : widest(nr); }
 
+// How the products of a k group and run of tiles are cut: the same for all frequencies.
+typedef struct product_cut {
+  int sums, mr, runs, wide;  // of the register tiles `wide` have a tile more than mr
+} product_cut;
+
+BB_INLINE product_cut product_cut_of(const bb_config *config, const kgroup *g, int tiles) {
+  const int runs = bb_ceil_div(tiles, most_tiles(config->q, g->nr));
+  return (product_cut){.sums = bb_max(1, bb_ceil_div((g->b1 - g->b0) * VL, SUM_CHANNELS)),
+                       .mr = tiles / runs,
+                       .runs = runs,
+                       .wide = tiles % runs};
+}
+
 // M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; ahead: fetch the weights that follow; x, y:
 // what else to fetch meanwhile, or NULL.
-static void multiply(const bb_config *config, const kgroup *g, const unsigned char *lanes, const float *u, const float *v,
+static void multiply(const product_cut *cuts, const kgroup *g, const unsigned char *lanes, const float *u, const float *v,
                      float *m, int tiles, bool ahead, fetch *x, fetch *y) {
-  const int blocks = g->b1 - g->b0, sums = bb_max(1, bb_ceil_div(blocks * VL, SUM_CHANNELS));
-  // Of the register tiles `wide` have a tile more.
-  const int runs = bb_ceil_div(tiles, most_tiles(config->q, g->nr)), mr = tiles / runs, wide = tiles % runs;
-  for (int i = 0; i < sums; i++) {
-    const int b0 = g->b0 + cut(blocks, sums, i), b1 = g->b0 + cut(blocks, sums, i + 1);
+  const int blocks = g->b1 - g->b0, sums = cuts->sums, mr = cuts->mr, wide = cuts->wide, runs = cuts->runs;
+  ptrdiff_t rest = (ptrdiff_t)g->size;
+  for (int i = 0, b0 = g->b0, b1; i < sums; i++, b0 = b1) {
+    b1 = i + 1 < sums ? g->b0 + cut(blocks, sums, i + 1) : g->b1;
     product p = {.u = u,
                  .lanes = lanes + b0,
                  .blocks = b1 - b0,
@@ -473,11 +485,17 @@ static void multiply(const bb_config *config, const kgroup *g, const unsigned ch
                  .add = i > 0,
                  .x = x,
                  .y = y};
-    ptrdiff_t panel = 0;
-    for (int b = b0; b < b1; b++) panel += lanes[b] * g->nr * VL;
+    ptrdiff_t panel = rest;
+    if (i + 1 < sums) {
+      panel = 0;
+      for (int b = b0; b < b1; b++) panel += lanes[b] * g->nr * VL;
+      rest -= panel;
+    }
     u += panel;
-    const int step = bb_ceil_div(bb_ceil_div((int)panel, LINE), bb_max(1, runs * p.blocks * PIECES)) * LINE;
-    if (ahead) p.stream = (weight_stream){u, u + panel, step};
+    if (ahead) {
+      const int step = bb_ceil_div(bb_ceil_div((int)panel, LINE), bb_max(1, runs * p.blocks * PIECES)) * LINE;
+      p.stream = (weight_stream){u, u + panel, step};
+    }
     const float *from = v + b0 * p.v_block;
     if (wide) product_of[g->nr][mr + 1](&p, from, m, wide);
     product_of[g->nr][mr](&p, from + wide * (mr + 1) * VL, m + wide * (mr + 1) * VL, runs - wide);
@@ -667,9 +685,10 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
           fetch_begin(&x, tiles, slots);
         }
       }
+      const product_cut cuts = product_cut_of(a->config, k, tiles);
       for (int f = 0; f < FREQS; f++) {
         const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
-        multiply(a->config, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
+        multiply(&cuts, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
                  y.every ? &y : NULL);
       }
       for (int j = 0; j < k->nr; j++) {
@@ -743,7 +762,8 @@ static void staged_multiply(const bb_args *a, size_t first, size_t last) {
   for (size_t item = first; item < last; item++) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
-    multiply(a->config, k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
+    const product_cut cuts = product_cut_of(a->config, k, w.g.tiles);
+    multiply(&cuts, k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
              shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, true, NULL, NULL);
   }
 }
