@@ -67,7 +67,7 @@ BB_INLINE bool width_repeats(const int *order, int i, int blocks) {
 
 enum { LINE = BB_ALIGN / (int)sizeof(float) };
 
-// The panel of weights that follows the one in use comes to L2 as one stream, `step` floats at a time: in one go they would
+// The panel of weights that is used after this one comes to L2 as one stream, `step` floats at a time: in one go they would
 // keep the loads waiting. All zero: nothing is fetched.
 typedef struct weight_stream {
   const float *next, *end;

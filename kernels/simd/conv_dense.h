@@ -29,7 +29,7 @@
 enum {
   MAX_S = 64,      // taps of a row, or of a column, whose clipping is kept on the stack
   SEGMENT_Q = 56,  // pixels of a part of a long row, about: their partial sums, times nr blocks, are a quarter of L1
-  STRIP_Q = 196    // of a strip of short rows: all of 14 x 14, so that its weights come once
+  STRIP_Q = 196    // of a strip of short rows whose sums wait: all of 14 x 14, so that its weights come once
 };
 
 // The convolution as a grid of rows x cols pixels per image and R x S taps, offsets in floats. Long rows are cut into segments.
@@ -76,7 +76,8 @@ typedef struct panel {
 typedef struct reach {
   int r0, r1;                                  // rows of taps that meet the image
   bool clipped;                                // not every pixel meets all of these rows, or all columns:
-  uint32_t column[MAX_S], row[MAX_S];          // the pixels that meet column s; row r, if not side by side
+  bool across;                                 // the pixels lie in several rows
+  uint32_t column[MAX_S], row[MAX_S];          // the pixels that meet column s; row r, if across
   ptrdiff_t x[MR_MAX], y[MR_MAX], x2[MR_MAX];  // from pixel 0
 } reach;
 
@@ -182,15 +183,13 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
         }
       }
       if (!to->clipped) {
-        // Taps side by side are more channels: the next pixel begins where this one ends.
-        const int run = lanes == VL && p->x_tap_col == VL ? p->S : 1;
-        for (int s = 0; s < p->S; s += run, xs += run * p->x_tap_col, wr += run * tap) {
-          for (int i = 0; i < run; i++) fetch_weights(&p->stream);
-          taps(mr, nr, acc, xs, at, wr, run * lanes);
+        for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
+          fetch_weights(&p->stream);
+          taps(mr, nr, acc, xs, at, wr, lanes);
         }
       } else {
         for (int s = 0; s < p->S; s++, xs += p->x_tap_col, wr += tap) {
-          const uint32_t mask = stride ? to->column[s] : to->column[s] & to->row[r];
+          const uint32_t mask = to->column[s] & (!stride && to->across ? to->row[r] : ~0u);
           fetch_weights(&p->stream);
           // AVX2 has hardly room for a branch per pixel: not where all pixels meet the tap after all. (AVX-512: no gain, even
           // beside two FMAs per cycle.)
@@ -439,9 +438,9 @@ BB_INLINE void place_in_row(const walk *s, int q, int mr, reach *to) {
   const columns *col = s->columns;
   to->clipped = q < col->inner0 || q + mr > col->inner1;
   for (int t = 0; to->clipped && t < s->c->S; t++) to->column[t] = meets(q, q + mr, col->first[t], col->end[t]);
+  to->across = false;
   if (s->stride) return;
   const geometry *g = s->g;
-  for (int r = to->r0; to->clipped && r < to->r1; r++) to->row[r] = ~0u;
   for (int m = 0; m < mr; m++) {
     to->x[m] = m * g->x_col;
     to->y[m] = m * g->y_col;
@@ -455,7 +454,7 @@ static void place_across(const walk *s, int p, int q, int mr, reach *to) {
   const geometry *g = s->g;
   const columns *col = s->columns;
   const int q0 = q;
-  *to = (reach){.r0 = c->R};
+  *to = (reach){.r0 = c->R, .across = true};
   for (int m = 0, row = 0; m < mr; row++) {
     const int n = bb_min(mr - m, g->cols - q);
     const uint32_t pixels = (1u << (m + n)) - (1u << m);
@@ -521,7 +520,7 @@ enum { STREAM_BYTES = 8 };  // per cycle
 BB_INLINE bool goes_across(const bb_task *t, const geometry *g, int rows, int widest) {
   const int tiles = bb_ceil_div(g->cols, widest), block = bb_min(2 * VL, 16) * (int)sizeof(float);
   return !g->fc && !g->flat && t->problem.conv.R <= MAX_S && !epilogue_needs_scratch(&t->epilogue) && parts_of_row(g) == 1 &&
-         block * tiles > STREAM_BYTES * g->cols && 10 * bb_ceil_div(rows * g->cols, widest) <= 9 * rows * tiles;
+         block * tiles > STREAM_BYTES * g->cols && 10LL * bb_ceil_div(rows * g->cols, widest) <= 9LL * rows * tiles;
 }
 
 // Nothing waits in y, neither for more channels nor for an epilogue: a strip can be as long as it likes.
@@ -545,9 +544,8 @@ BB_INLINE tiling tiling_of(const bb_task *t, const bb_config *config, const geom
   return (tiling){across, tail, widest(nr, tail)};
 }
 
-// Weights of a k group that are still in L2 when the next strip begins, beside what the strip reads and writes: half of 1 MB,
-// less a margin.
-enum { KEPT_BYTES = 384 * 1024 };
+// Weights of a k group that are still in L2 when the next strip begins: as much as PANEL_BYTES supposes.
+enum { KEPT_BYTES = 2 * PANEL_BYTES };
 
 static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
   const bb_task *t = a->task;
@@ -630,9 +628,9 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           const size_t floats = taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
           // The panel that comes next, if it has not been read before or is gone again.
           const bool over = last && i + 1 < strips;
-          const bool there = (over || (i > 0 && !last)) && floats_kg * sizeof(float) <= KEPT_BYTES;
+          const bool in_l2 = (over || (i > 0 && !last)) && floats_kg * sizeof(float) <= KEPT_BYTES;
           p->stream.next = over ? w_kg : p->w + floats;
-          p->stream.end = p->stream.next + (there ? 0 : floats);
+          p->stream.end = p->stream.next + (in_l2 ? 0 : floats);
           s.x = x + b0 * g.x_block;
           s.x2 = cb == 0 && before ? a->io.x2 + n * g.x2_image + k0 * g.x2_block : NULL;
           if (how.across) walk_pixels(&s, from.p, 0, rows * pixels);

@@ -457,23 +457,23 @@ BB_INLINE int widest(int nr) {
 BB_INLINE int most_tiles(int q, int nr) { return nr == NR_MAX ? q : widest(nr); }
 
 // How the products of a k group and run of tiles are cut: the same for all frequencies.
-typedef struct product_cut {
+typedef struct product_shape {
   int sums, mr, runs, wide;  // of the register tiles `wide` have a tile more than mr
-} product_cut;
+} product_shape;
 
-BB_INLINE product_cut product_cut_of(const bb_config *config, const kgroup *g, int tiles) {
+BB_INLINE product_shape product_shape_of(const bb_config *config, const kgroup *g, int tiles) {
   const int runs = bb_ceil_div(tiles, most_tiles(config->q, g->nr));
-  return (product_cut){.sums = bb_max(1, bb_ceil_div((g->b1 - g->b0) * VL, SUM_CHANNELS)),
-                       .mr = tiles / runs,
-                       .runs = runs,
-                       .wide = tiles % runs};
+  return (product_shape){.sums = bb_max(1, bb_ceil_div((g->b1 - g->b0) * VL, SUM_CHANNELS)),
+                         .mr = tiles / runs,
+                         .runs = runs,
+                         .wide = tiles % runs};
 }
 
 // M of one frequency, k group and run of tiles. v: block 0 of x, u: the k group's; ahead: fetch the weights that follow; x, y:
 // what else to fetch meanwhile, or NULL.
-static void multiply(const product_cut *cuts, const kgroup *g, const unsigned char *lanes, const float *u, const float *v,
+static void multiply(const product_shape *shape, const kgroup *g, const unsigned char *lanes, const float *u, const float *v,
                      float *m, int tiles, bool ahead, fetch *x, fetch *y) {
-  const int blocks = g->b1 - g->b0, sums = cuts->sums, mr = cuts->mr, wide = cuts->wide, runs = cuts->runs;
+  const int blocks = g->b1 - g->b0, sums = shape->sums, mr = shape->mr, wide = shape->wide, runs = shape->runs;
   ptrdiff_t rest = (ptrdiff_t)g->size;
   for (int i = 0, b0 = g->b0, b1; i < sums; i++, b0 = b1) {
     b1 = i + 1 < sums ? g->b0 + cut(blocks, sums, i + 1) : g->b1;
@@ -685,10 +685,10 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
           fetch_begin(&x, tiles, slots);
         }
       }
-      const product_cut cuts = product_cut_of(a->config, k, tiles);
+      const product_shape shape = product_shape_of(a->config, k, tiles);
       for (int f = 0; f < FREQS; f++) {
         const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
-        multiply(&cuts, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
+        multiply(&shape, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
                  y.every ? &y : NULL);
       }
       for (int j = 0; j < k->nr; j++) {
@@ -762,8 +762,8 @@ static void staged_multiply(const bb_args *a, size_t first, size_t last) {
   for (size_t item = first; item < last; item++) {
     const kgroup *k = &table[item % count];
     const int f = (int)(item / count);
-    const product_cut cuts = product_cut_of(a->config, k, w.g.tiles);
-    multiply(&cuts, k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
+    const product_shape shape = product_shape_of(a->config, k, w.g.tiles);
+    multiply(&shape, k, lanes, a->packed + pk.u + u_offset(k, pk.one, true, f), shared_at(a, w.v) + f * w.v_freq,
              shared_at(a, w.m) + f * w.m_freq + (ptrdiff_t)k->k0 * w.g.tiles * VL, w.g.tiles, true, NULL, NULL);
   }
 }
