@@ -18,7 +18,7 @@
 
 enum {
   STEM_C = 4,      // more input channels are better off in blocks
-  STEM_AHEAD = 2,  // tiles; 4 is no better
+  STEM_AHEAD = 2,  // tiles; 1 and 4 are no better
 };
 
 static bool stem_accepts(const bb_task *t) {
@@ -32,7 +32,8 @@ typedef struct stem_strip {
   int rows, pitch;            // input rows of a band, floats of a phase of a row
   ptrdiff_t row, channel;     // strides
   size_t taps;                // of the whole filter
-  size_t strip, sums, bytes;  // offsets of what follows the list of taps in the memory of a thread, and all of it
+  size_t ahead;               // byte offsets in the memory of a thread, behind the taps' places: what they fetch of y,
+  size_t strip, sums, bytes;  // the rows, raw sums; and all of it
 } stem_strip;
 
 BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
@@ -43,7 +44,8 @@ BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
   s.row = (ptrdiff_t)c->stride_w * s.pitch;
   s.channel = s.rows * s.row;
   s.taps = (size_t)(c->R * c->C * c->S);
-  s.strip = bb_align_up(s.taps * sizeof(int), BB_ALIGN);
+  s.ahead = bb_align_up(s.taps * sizeof(int), BB_ALIGN);
+  s.strip = s.ahead + bb_align_up(s.taps * sizeof(ptrdiff_t), BB_ALIGN);
   // A vector of pixels may be loaded where the last of them only is wanted.
   s.sums = s.strip + bb_align_up(((size_t)c->C * (size_t)s.channel + VL) * sizeof(float), BB_ALIGN);
   s.bytes = s.sums + (epilogue_needs_scratch(&t->epilogue) ? (size_t)config->k * (size_t)c->Q * VL * sizeof(float) : 0);
@@ -163,8 +165,9 @@ static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, f
 // ---- register tiles ------------------------------------------------------------------------------------------------
 
 typedef struct stem_target {
-  const float *w;     // [tap][block][VL], from the first tap on that meets the image
-  const int *offset;  // of the taps
+  const float *w;          // [tap][block][VL], from the first tap on that meets the image
+  const int *offset;       // of the taps
+  const ptrdiff_t *ahead;  // what a tap fetches, from a tile's first pixel in y: any mr*nr in a row are a tile's lines
   int taps;
   const float *bias;  // [block][VL]
   float *y;           // block 0 of the group
@@ -175,10 +178,18 @@ typedef struct stem_target {
   float low, high;
 } stem_target;
 
+BB_INLINE void stem_one_tap(const float *x, const stem_target *to, int t, const float *w, vf (*sum)[4], int mr, int nr) {
+  vf ws[4];
+  BB_UNROLL
+  for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
+  stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr);
+}
+
 // mr pixels of nr blocks; x points at the first pixel's place in the strip.
 BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr) {
   vf sum[16][4];
   const float *w = to->w;
+  float *y = to->y + q * VL;
   int t = stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
@@ -186,11 +197,13 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
     BB_UNROLL
     for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], bias);
   }
-  for (w += t * nr * VL; t < to->taps; t++, w += nr * VL) {
-    vf ws[4];
-    BB_UNROLL
-    for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
-    stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr);
+  w += t * nr * VL;
+  // Lines of y that were driven out of the caches are back in time: a line per tap, so that they are not in the way of the
+  // weights. (All at the end of a tile: 7x7 -2 %.)
+  for (const int quiet = to->taps - mr * nr; t < quiet; t++, w += nr * VL) stem_one_tap(x, to, t, w, sum, mr, nr);
+  for (; t < to->taps; t++, w += nr * VL) {
+    __builtin_prefetch(y + to->ahead[t], 1, 3);
+    stem_one_tap(x, to, t, w, sum, mr, nr);
   }
   if (to->x2) {
     BB_UNROLL
@@ -207,14 +220,6 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
       BB_UNROLL
       for (int i = 0; i < mr; i++) sum[i][j] = vclamp(sum[i][j], low, high);
     }
-  }
-  float *y = to->y + q * VL;
-  // A first layer writes as fast as any: lines that other work on the machine has driven out of the caches are on their way
-  // early.
-  BB_UNROLL
-  for (int j = 0; j < nr; j++) {
-    BB_UNROLL
-    for (int i = 0; i < mr; i++) __builtin_prefetch(y + j * to->y_block + (STEM_AHEAD * mr + i) * VL, 1, 3);
   }
   BB_UNROLL
   for (int j = 0; j < nr; j++, y += to->y_block) {
@@ -354,7 +359,8 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, i
   const float *strip = (const float *)(const void *)(a->per_thread + s->strip);
   float *sums = epilogue_needs_scratch(e) ? (float *)(void *)(a->per_thread + s->sums) : NULL;
   const bool clamp = epilogue_is_clamp(e);
-  stem_target to = {.clamp = clamp && e->act != BB_ACT_IDENTITY,
+  stem_target to = {.ahead = (const ptrdiff_t *)(const void *)(a->per_thread + s->ahead),
+                    .clamp = clamp && e->act != BB_ACT_IDENTITY,
                     .low = clamp ? clamp_low(e->act) : -INFINITY,
                     .high = clamp ? clamp_high(e->act) : INFINITY};
   const int blocks = t->y.map->blocks, groups = bb_ceil_div(blocks, a->config->k);
@@ -385,6 +391,10 @@ static void stem_run(const bb_args *a, size_t first, size_t last) {
   const stem_strip s = stem_strip_of(a->task, a->config);
   const packed pk = stem_layout(a->task);
   int *offset = (int *)(void *)a->per_thread;
+  ptrdiff_t *ahead = (ptrdiff_t *)(void *)(a->per_thread + s.ahead);
+  const ptrdiff_t y_block = epilogue_needs_scratch(&a->task->epilogue) ? (ptrdiff_t)c->Q * VL : a->task->y.c_stride;
+  const int nr = a->config->k, mr = stem_most(nr);
+  for (int i = 0; i < (int)s.taps; i++) ahead[i] = i / mr % nr * y_block + (STEM_AHEAD * mr + i % mr) * VL;
   for (int r = 0; r < c->R; r++)
     for (int ch = 0; ch < c->C; ch++)
       for (int i = 0; i < c->S; i++)
