@@ -724,7 +724,7 @@ enum { FMA_LATENCY = 4 };
 static const double pixel_cycles = 1.1;
 
 // Cycles of one input channel and tap of a tile: FMAs, loads, latency, or weights that come from L2.
-BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, const bb_machine *machine) {
+BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, bool from_l2, const bb_machine *machine) {
   // mr is a mean of two sizes.
   const int least = (int)mr;
   const double more = mr - least;
@@ -735,7 +735,8 @@ BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, const bb_m
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
-  const double stream = machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;
+  const double stream =
+      from_l2 && machine->l2_bytes_per_cycle > 0 ? nr * VL * (double)sizeof(float) / machine->l2_bytes_per_cycle : 0;
   return stream > most ? stream : most;
 }
 
@@ -765,6 +766,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const int rows = strip_segments(t, &g, cblocks, bb_min(segments, config->rows));
   const double strips = (double)segments / rows, row = (double)g.rows * g.cols / segments, pixels = rows * row;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
+  const size_t panel_taps = taps_of(t, 0, bb_ceil_div(xb, cblocks));   // pixels have the other half of L1
   const double lines = c->R * c->S == 1 ? (double)xb * VL / LINE : 0;  // of a pixel
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
@@ -772,7 +774,9 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
     const tiling how = tiling_of(t, config, &g, nr, end - 1, rows);
     const double tiles = one_go || how.across ? ceil(pixels / how.widest) : rows * ceil(row / how.widest);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
-    cycles += tiles * (taps * tap_cycles(mr, nr, how.tail, how.across, machine) + cblocks * beside + LINE_CYCLES * lines * mr);
+    const bool from_l2 = 2 * panel_taps * (size_t)nr * VL * sizeof(float) > machine->l1d;
+    const double tap = tap_cycles(mr, nr, how.tail, how.across, from_l2, machine);
+    cycles += tiles * (taps * tap + cblocks * beside + LINE_CYCLES * lines * mr);
   }
   cycles *= (double)g.images * c->G * strips;
   const dense_share share = {.all = all, .yb = yb};
