@@ -31,7 +31,7 @@ static const wino_costs two_fmas = {
     .l2 = 0.5,
     .evicted = 0.65,
     .staged = 3,
-    .stream = 0.35,
+    .stream = 0.3,
 };
 BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return fma_per_cycle(m) == 1 ? &one_fma : &two_fmas; }
 

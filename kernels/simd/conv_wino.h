@@ -866,9 +866,10 @@ enum { TILE_CYCLES = 10, FMA_LATENCY = 4, BARRIER_CYCLES = 2000 };
 // Where each k group has its own inputs, the stream of weights from memory stops during their transform; to start it again.
 enum { START_CYCLES = 8000 };
 
-// Cycles of all products over blocks of `tiles` tiles, `blocks` times.
-static double multiply_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, double tiles,
-                              double blocks) {
+// Cycles of all products over blocks of `tiles` tiles, `blocks` times. late: cycles until a byte of weights is there that the
+// first register tile asks for, 0 if they are fetched ahead.
+static double multiply_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, double tiles, double blocks,
+                              double late) {
   const int count = kgroup_count(t, config);
   const wino_costs *costs = wino_costs_of(machine);
   double cycles = 0;
@@ -877,8 +878,9 @@ static double multiply_cycles(const bb_task *t, const bb_machine *machine, const
     const double runs = ceil(tiles / most_tiles(config->q, k.nr)), mr = tiles / runs, taps = (double)k.size / (k.nr * VL);
     const double fma = mr * k.nr / fma_per_cycle(machine), loads = tap_loads(mr, k.nr) / fma_per_cycle(machine);
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
-    cycles += runs * (taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
-                      sums * (TILE_CYCLES + costs->sum * mr * k.nr) + costs->line * mr * taps / LINE);
+    const double run = taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
+                       sums * (TILE_CYCLES + costs->sum * mr * k.nr) + costs->line * mr * taps / LINE;
+    cycles += fmax(run, late * (double)(k.size * sizeof(float))) + (runs - 1) * run;
   }
   return FREQS * blocks * cycles;
 }
@@ -916,13 +918,13 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double per_tile = FREQS * vector;  // V or M of a tile and block
   const double u = (double)(FREQS * wino_layout(t, config).one * sizeof(float));
 
-  double blocks = 1, inputs = 1, share, products, lost = 0;
+  double blocks = 1, inputs = 1, share, products, lost = 0, gone = 0;  // gone: of U, before the next block of tiles
   if (is_staged) {
     const double items = (double)staged_multiply_tiles(t, config, threads);
     share = ceil(items / threads) / items;
     // Lines of V and M that one thread writes and another reads.
     lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
-    products = multiply_cycles(t, machine, config, g.tiles, 1);
+    products = multiply_cycles(t, machine, config, g.tiles, 1, 0);
     const double all = g.tiles * (xb + yb) * per_tile;
     const double over = all - 2 * l2 * threads;
     if (over > 0) lost += costs->staged * over / stream_rate(machine, all, threads);
@@ -935,18 +937,20 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     // Threads that meet in a block each make its V, but for that of other groups.
     inputs = blocks < threads ? fmin(f.kchunks, threads / blocks) : f.blocks % threads ? 1 + (threads - 1) / blocks : 1;
     if (keeps_groups(t)) inputs = fmax(1, inputs / t->problem.conv.G);
-    products = multiply_cycles(t, machine, config, g.tiles / blocks, blocks);
     // U passes through L2 too; what it displaces of V is read again for each k group.
     const double all = g.tiles / blocks * (xb / t->problem.conv.G + config->k) * per_tile;
     const double over = all - costs->l2 * l2;
     if (over > 0) lost += costs->evicted * blocks * f.kgroups * over / stream_rate(machine, all, threads);
+    gone = fmin(1, fmax(0, (u + all - l2 / 2) / (l2 / 2)));
+    const double late = config->ahead ? 0 : gone / stream_rate(machine, u, threads);
+    products = multiply_cycles(t, machine, config, g.tiles / blocks, blocks, late);
   }
   const double dram = stream_rate(machine, INFINITY, threads), again = stream_rate(machine, u, threads);
   // All threads together take at least dram_share of the time of one; wide k groups get less of what there is.
   const double mine = blocks < threads ? share : 1;  // of U
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
   const double once = machine->cold ? u / dram * fmax(mine, machine->dram_share) * wide : u / again * share;
-  const double stream = once + (blocks - 1) * u / again * share;
+  const double stream = once + (blocks - 1) * gone * u / again * share;
   const bool stops = machine->cold && !is_staged && t->problem.conv.G > 1;
   const double starts = stops ? mine * kgroup_count(t, config) * START_CYCLES : 0;
   // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
