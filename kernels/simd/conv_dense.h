@@ -766,7 +766,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
   const int rows = strip_segments(t, &g, cblocks, bb_min(segments, config->rows));
   const double strips = (double)segments / rows, row = (double)g.rows * g.cols / segments, pixels = rows * row;
   const double taps = (double)taps_of(t, 0, xb) * bb_conv_flops_valid(c) / bb_conv_flops(c);
-  const size_t panel_taps = taps_of(t, 0, bb_ceil_div(xb, cblocks));   // pixels have the other half of L1
+  const size_t panel_taps = taps_of(t, 0, bb_ceil_div(xb, cblocks));
   const double lines = c->R * c->S == 1 ? (double)xb * VL / LINE : 0;  // of a pixel
   double cycles = 0;
   for (int kg = 0; kg < all.kgroups; kg++) {
@@ -774,6 +774,7 @@ static double dense_cycles(const bb_task *t, const bb_machine *machine, const bb
     const tiling how = tiling_of(t, config, &g, nr, end - 1, rows);
     const double tiles = one_go || how.across ? ceil(pixels / how.widest) : rows * ceil(row / how.widest);
     const double mr = pixels / tiles, beside = TILE_CYCLES + TWO_SUMS_CYCLES * mr * nr / 2;
+    // Half of L1 is for pixels.
     const bool from_l2 = 2 * panel_taps * (size_t)nr * VL * sizeof(float) > machine->l1d;
     const double tap = tap_cycles(mr, nr, how.tail, how.across, from_l2, machine);
     cycles += tiles * (taps * tap + cblocks * beside + LINE_CYCLES * lines * mr);

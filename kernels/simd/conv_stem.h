@@ -29,11 +29,11 @@ static bool stem_accepts(const bb_task *t) {
 // ---- the copied rows: [c][row][phase][pitch] -----------------------------------------------------------------------
 
 typedef struct stem_strip {
-  int rows, pitch;            // input rows of a band, floats of a phase of a row
-  ptrdiff_t row, channel;     // strides
-  size_t taps;                // of the whole filter
-  size_t ahead;               // byte offsets in the memory of a thread, behind the taps' places: what they fetch of y,
-  size_t strip, sums, bytes;  // the rows, raw sums; and all of it
+  int rows, pitch;         // input rows of a band, floats of a phase of a row
+  ptrdiff_t row, channel;  // strides
+  size_t taps;             // of the whole filter
+  // Byte offsets in the memory of a thread, behind the taps' places: what they fetch, the rows, raw sums; and all of it.
+  size_t ahead, strip, sums, bytes;
 } stem_strip;
 
 BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
@@ -167,7 +167,7 @@ static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, f
 typedef struct stem_target {
   const float *w;          // [tap][block][VL], from the first tap on that meets the image
   const int *offset;       // of the taps
-  const ptrdiff_t *ahead;  // what a tap fetches, from a tile's first pixel in y: any mr*nr in a row are a tile's lines
+  const ptrdiff_t *ahead;  // what a tap fetches, from a tile's first pixel in y: see stem_run()
   int taps;
   const float *bias;  // [block][VL]
   float *y;           // block 0 of the group
@@ -198,8 +198,8 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
     for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], bias);
   }
   w += t * nr * VL;
-  // Lines of y that were driven out of the caches are back in time: a line per tap, so that they are not in the way of the
-  // weights. (All at the end of a tile: 7x7 -2 %.)
+  // Lines of y that were driven out of the caches are back in time: one per tap, so that they are not in the way of the weights
+  // (all at the end of a tile: 7x7 -2 %). A filter of fewer taps than the tile has lines leaves the rest to the core.
   for (const int quiet = to->taps - mr * nr; t < quiet; t++, w += nr * VL) stem_one_tap(x, to, t, w, sum, mr, nr);
   for (; t < to->taps; t++, w += nr * VL) {
     __builtin_prefetch(y + to->ahead[t], 1, 3);
@@ -393,7 +393,8 @@ static void stem_run(const bb_args *a, size_t first, size_t last) {
   int *offset = (int *)(void *)a->per_thread;
   ptrdiff_t *ahead = (ptrdiff_t *)(void *)(a->per_thread + s.ahead);
   const ptrdiff_t y_block = epilogue_needs_scratch(&a->task->epilogue) ? (ptrdiff_t)c->Q * VL : a->task->y.c_stride;
-  const int nr = a->config->k, mr = stem_most(nr);
+  // Any mr*nr taps that follow each other fetch all lines of a tile of the widest kind, of narrower ones nearly all.
+  const int blocks = a->task->y.map->blocks, nr = bb_ceil_div(blocks, bb_ceil_div(blocks, a->config->k)), mr = stem_most(nr);
   for (int i = 0; i < (int)s.taps; i++) ahead[i] = i / mr % nr * y_block + (STEM_AHEAD * mr + i % mr) * VL;
   for (int r = 0; r < c->R; r++)
     for (int ch = 0; ch < c->C; ch++)
