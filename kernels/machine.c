@@ -204,7 +204,7 @@ static void find_machine(void) {
   const size_t length = strlen(machine.cpu);
   if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
-  machine.blends_apart = amd;
+  machine.blends_apart = amd && family >= 26;  // Zen 5
 
   // Bytes that one core streams per cycle when the others are quiet, for cost models that only need the order of magnitude:
   // L2: half of the 64 (Intel) or 32 (AMD, Neoverse) bytes that the path is wide; L3 and DRAM: what server parts of 2020 to

@@ -23,12 +23,14 @@ enum { PANEL_BYTES = 160 * 1024, PANEL_C = 512 };
 #define TILES(t) UP_TO_14(STRIDES, t, 1) UP_TO_14(STRIDES, t, 2) UP_TO_9(STRIDES, t, 3) UP_TO_6(STRIDES, t, 4)
 
 // Sums + weights + three pixels: 14x2 with a tail of 8 (21 + 2 + 3), 8x3 (20 + 3 + 3), 6x4 (21 + 4 + 3); with a tail of 12 12x2
-// (21 + 3 + 3), 8x3 (22 + 4 + 3), 4x4 (15 + 5 + 3).
+// (21 + 3 + 3), 8x3 (22 + 4 + 3), 4x4 (15 + 5 + 3). Narrow tails (16) fit all tiles.
 #define TAIL_8(t, mr, nr)    t(mr, nr, 8)
+#define NARROW(t, mr, nr)    t(mr, nr, 16)
 #define TAIL_4_12(t, mr, nr) t(mr, nr, 4) t(mr, nr, 12)
 #define TAIL_TILES(t) \
   UP_TO_14(TAIL_8, t, 1) UP_TO_14(TAIL_8, t, 2) UP_TO_8(TAIL_8, t, 3) UP_TO_6(TAIL_8, t, 4) \
-  UP_TO_12(TAIL_4_12, t, 1) UP_TO_12(TAIL_4_12, t, 2) UP_TO_8(TAIL_4_12, t, 3) UP_TO_4(TAIL_4_12, t, 4)
+  UP_TO_12(TAIL_4_12, t, 1) UP_TO_12(TAIL_4_12, t, 2) UP_TO_8(TAIL_4_12, t, 3) UP_TO_4(TAIL_4_12, t, 4) \
+  UP_TO_14(NARROW, t, 1) UP_TO_14(NARROW, t, 2) UP_TO_9(NARROW, t, 3) UP_TO_6(NARROW, t, 4)
 // clang-format on
 
 #include "conv_tail.h"

@@ -93,14 +93,14 @@ typedef void tile_fn(panel *p, const float *x, float *y, const float *x2, const 
 // Without tails: what avx512/conv_tail.h has, as nothing.
 #ifndef TAIL_TILES
 typedef char tail_sums;
-#define tail_of(channels)      ((void)(channels), 0)
-#define tail_vectors(mr, tail) 0
-#define tail_blends(mr, tail)  0
-#define taps_tail_begin(...)   0
-#define taps_tail(...)         (void)0
-#define tail_add(...)          (void)0
-#define tail_add_all(...)      (void)0
-#define tail_take(...)         vzero()
+enum { TAIL_KINDS = 0 };
+#define tail_of(channels, kind) ((void)(channels), (void)(kind), 0)
+#define tail_work(...)          0.0
+#define taps_tail_begin(...)    0
+#define taps_tail(...)          (void)0
+#define tail_add(...)           (void)0
+#define tail_add_all(...)       (void)0
+#define tail_take(...)          vzero()
 #endif
 
 // stride: pixels of x from pixel to pixel if they lie side by side in y, 0 = anywhere. tail: see tail_of(), then stride is 1.
@@ -259,7 +259,7 @@ static tile_fn *const tile_of[NR_MAX + 1][MR_MAX + 1][3] = {
 };
 
 #ifdef TAIL_TILES
-static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][4] = {
+static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][5] = {
 #define TILE(mr, nr, tail) [nr][mr][tail / 4] = tail_tile_##mr##x##nr##_##tail,
     TAIL_TILES(TILE)
 #undef TILE
@@ -267,7 +267,7 @@ static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][4] = {
 #endif
 
 // Pixels that share vectors.
-BB_INLINE int tail_pixels(int tail) { return tail & 4 ? 4 : tail ? 2 : 1; }
+BB_INLINE int tail_pixels(int tail) { return tail & 4 ? 4 : tail & 8 ? 2 : 1; }
 
 // Pixels of the widest tile of nr blocks; beside a tail one that leaves no part of a vector empty.
 BB_INLINE int widest(int nr, int tail) {
@@ -278,7 +278,7 @@ BB_INLINE int widest(int nr, int tail) {
 
 // The tail of the k group that ends with block k of y.
 BB_INLINE int tail_at(const bb_task *t, const bb_config *config, int k) {
-  return config->tile && t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k)) : 0;
+  return t->problem.conv.stride_w == 1 ? tail_of(lanes_used(t->y.map, k), config->tile) : 0;
 }
 
 // ---- items of work -------------------------------------------------------------------------------------------------
@@ -696,7 +696,7 @@ BB_INLINE bool has_tail(const bb_task *t, const bb_config *config) {
   return false;
 }
 
-// One candidate for each width of k groups in nr_order, and one more where channels are left over that can share vectors.
+// One candidate for each width of k groups in nr_order, and one more for each kind of tail where channels are left over.
 static inline __attribute__((unused)) int dense_configs(const bb_task *t, const bb_machine *machine, int threads,
                                                         bb_config *out, int max) {
   (void)machine;
@@ -704,9 +704,9 @@ static inline __attribute__((unused)) int dense_configs(const bb_task *t, const 
   for (int i = 0; i < (int)BB_COUNT(nr_order) && n < max; i++) {
     if (width_repeats(nr_order, i, t->y.map->blocks / t->problem.conv.G)) continue;
     out[n++] = dense_config(t, nr_order[i], threads);
-    bb_config shares = out[n - 1];
-    shares.tile = 1;
-    if (n < max && has_tail(t, &shares)) out[n++] = shares;
+    bb_config tail = out[n - 1];
+    for (tail.tile = 1; tail.tile <= TAIL_KINDS; tail.tile++)
+      if (n < max && has_tail(t, &tail)) out[n++] = tail;
   }
   return n;
 }
@@ -728,10 +728,11 @@ BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, bool from_
   // mr is a mean of two sizes.
   const int least = (int)mr;
   const double more = mr - least;
-  double work = mr * (tail ? nr - 1 : nr) + (1 - more) * tail_vectors(least, tail) + more * tail_vectors(least + 1, tail);
-  if (!machine->blends_apart) work += (1 - more) * tail_blends(least, tail) + more * tail_blends(least + 1, tail);
+  double work = mr * nr;
+  if (tail) work = (1 - more) * tail_work(least, nr, tail, machine) + more * tail_work(least + 1, nr, tail, machine);
   double most = work / fma_per_cycle(machine);
-  const double loads = tap_loads(mr, nr) / fma_per_cycle(machine);
+  // Two at least start per cycle; but for weights they are narrower than vectors.
+  const double loads = tap_loads(mr, nr) / fmax(2, fma_per_cycle(machine));
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
   if (FMA_LATENCY > most) most = FMA_LATENCY;
