@@ -9,7 +9,8 @@ enum { STEM_NR = 3 };
 BB_INLINE int stem_most(int nr) { return nr == 3 ? 8 : 12; }
 
 // May read up to three pixels past the last one; the copied rows have room for them.
-BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr) {
+BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr, bool in_fma) {
+  (void)in_fma;
   BB_UNROLL
   for (int i = 0; i < mr; i += VL) {
     const vf v = vload(x + i);

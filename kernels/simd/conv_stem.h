@@ -2,7 +2,7 @@
 //
 // First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
 // vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), stem_tap() that
-// does sum[i][j] += x[i] * w[j], and stem_begin(), how sums begin.
+// does sum[i][j] += x[i] * w[j] (in_fma: see conv_stem_tap.h, with BB_HAS_VFMA_AT only), and stem_begin(), how sums begin.
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
 // rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
@@ -19,6 +19,11 @@
 enum {
   STEM_C = 4,      // more input channels are better off in blocks
   STEM_AHEAD = 2,  // tiles; 1 and 4 are no better
+#ifdef BB_HAS_VFMA_AT
+  STEM_KINDS = 2  // bb_config.tile: 1 = in_fma
+#else
+  STEM_KINDS = 1
+#endif
 };
 
 static bool stem_accepts(const bb_task *t) {
@@ -174,19 +179,20 @@ typedef struct stem_target {
   ptrdiff_t y_block;  // stride of blocks
   const float *x2;    // residual that comes before the activation, or NULL
   ptrdiff_t x2_block;
-  bool clamp;
+  bool in_fma, clamp;
   float low, high;
 } stem_target;
 
-BB_INLINE void stem_one_tap(const float *x, const stem_target *to, int t, const float *w, vf (*sum)[4], int mr, int nr) {
+BB_INLINE void stem_one_tap(const float *x, const stem_target *to, int t, const float *w, vf (*sum)[4], int mr, int nr,
+                            bool in_fma) {
   vf ws[4];
   BB_UNROLL
   for (int j = 0; j < nr; j++) ws[j] = vload(w + j * VL);
-  stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr);
+  stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr, in_fma);
 }
 
 // mr pixels of nr blocks; x points at the first pixel's place in the strip.
-BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr) {
+BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr, bool in_fma) {
   vf sum[16][4];
   const float *w = to->w;
   float *y = to->y + q * VL;
@@ -200,10 +206,10 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
   w += t * nr * VL;
   // Lines of y that were driven out of the caches are back in time: one per tap, so that they are not in the way of the weights
   // (all at the end of a tile: 7x7 -2 %). A filter of fewer taps than the tile has lines leaves the rest to the core.
-  for (const int quiet = to->taps - mr * nr; t < quiet; t++, w += nr * VL) stem_one_tap(x, to, t, w, sum, mr, nr);
+  for (const int quiet = to->taps - mr * nr; t < quiet; t++, w += nr * VL) stem_one_tap(x, to, t, w, sum, mr, nr, in_fma);
   for (; t < to->taps; t++, w += nr * VL) {
     __builtin_prefetch(y + to->ahead[t], 1, 3);
-    stem_one_tap(x, to, t, w, sum, mr, nr);
+    stem_one_tap(x, to, t, w, sum, mr, nr, in_fma);
   }
   if (to->x2) {
     BB_UNROLL
@@ -228,13 +234,13 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
   }
 }
 
-#define STEM_TILES(mr)                                                                               \
-  case mr:                                                                                           \
-    for (; mr <= stem_most(nr) && count > 0; count--, x += mr, q += mr) stem_tile(x, to, q, mr, nr); \
+#define STEM_TILES(mr)                                                                                       \
+  case mr:                                                                                                   \
+    for (; mr <= stem_most(nr) && count > 0; count--, x += mr, q += mr) stem_tile(x, to, q, mr, nr, in_fma); \
     break
 
 // A row in the least number of tiles, of as equal size as there can be: those of one size in one loop.
-BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr) {
+BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr, bool in_fma) {
   const int tiles = bb_ceil_div(Q, stem_most(nr)), few = Q / tiles, wide = Q % tiles;
   ptrdiff_t q = 0;
   for (int more = 1; more >= 0; more--) {
@@ -260,21 +266,24 @@ BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr)
 
 #undef STEM_TILES
 
+#define STEM_ROW(nr)                    \
+  case nr:                              \
+    if (STEM_KINDS > 1 && to->in_fma)   \
+      stem_row_of(x, to, Q, nr, true);  \
+    else if (nr <= STEM_NR)             \
+      stem_row_of(x, to, Q, nr, false); \
+    break
+
 static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
   switch (nr) {
-    case 1:
-      stem_row_of(x, to, Q, 1);
-      break;
-    case 2:
-      stem_row_of(x, to, Q, 2);
-      break;
-    case 3:
-      stem_row_of(x, to, Q, 3);
-      break;
-    default:
-      if (STEM_NR == 4) stem_row_of(x, to, Q, 4);
+    STEM_ROW(1);
+    STEM_ROW(2);
+    STEM_ROW(3);
+    STEM_ROW(4);
   }
 }
+
+#undef STEM_ROW
 
 // ---- packed parameters: bias, scale, shift, w[k group][r][c][s][block][VL] ------------------------------------------
 
@@ -319,7 +328,6 @@ static void stem_pack(const bb_task *t, const bb_config *config, const bb_weight
 
 static int stem_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const bb_conv *c = &t->problem.conv;
-  (void)max;
   // Twice L1 for the copied rows, of which a row of y meets a few; the more rows in a band, the fewer are copied twice.
   bb_config config = {.k = bb_min(t->y.map->blocks, STEM_NR), .rows = 1};
   const size_t l1 = machine->l1d ? machine->l1d : 32768;
@@ -334,8 +342,9 @@ static int stem_configs(const bb_task *t, const bb_machine *machine, int threads
   if (threads > 1) config.rows = bb_max(1, bb_min(config.rows, c->P * c->N / (4 * threads)));
   config.rows = bb_min(config.rows, c->P);
   config.q = stem_most(config.k);
-  out[0] = config;
-  return 1;
+  int n = 0;
+  for (; config.tile < STEM_KINDS && n < max; config.tile++) out[n++] = config;
+  return n;
 }
 
 static bb_workspace stem_workspace(const bb_task *t, const bb_config *config, int threads) {
@@ -360,6 +369,7 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, i
   float *sums = epilogue_needs_scratch(e) ? (float *)(void *)(a->per_thread + s->sums) : NULL;
   const bool clamp = epilogue_is_clamp(e);
   stem_target to = {.ahead = (const ptrdiff_t *)(const void *)(a->per_thread + s->ahead),
+                    .in_fma = a->config->tile == 1,
                     .clamp = clamp && e->act != BB_ACT_IDENTITY,
                     .low = clamp ? clamp_low(e->act) : -INFINITY,
                     .high = clamp ? clamp_high(e->act) : INFINITY};
@@ -417,16 +427,25 @@ static size_t stem_gap_tiles(const bb_task *t, const bb_config *config, int thre
 
 static void stem_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
 
+// What an FMA takes beside its own time. Two loads start per cycle at least, which is not enough for two FMAs that both load
+// and for weights; where one FMA of 512 bits starts per cycle, broadcasts to registers are in their way (3x3 on Zen 4: 64
+// channels 95.2 and 96.3 % of peak, 32 channels and a stride of 2 86.7 and 88.2).
+BB_INLINE double stem_slower(const bb_machine *machine, const bb_config *config) {
+  if (VL < 16) return 1;
+  const bool in_fma = config->tile == 1;
+  return machine->fma512 == 1 ? (in_fma ? 1 : 1.015) : in_fma ? 1 + 1.0 / stem_most(config->k) : 1;
+}
+
 // Stores cost two cycles a vector on Zen 4 and hide behind FMAs in part; y leaves for the first cache that holds it.
 static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
   const bb_conv *c = &t->problem.conv;
-  (void)config;
-  const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks;
+  const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks,
+               taps = c->R * c->S * c->C * stem_slower(machine, config);
   const double y_bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
   const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
                       : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
                                                       : machine->dram_bytes_per_cycle;
-  return (vectors * (c->R * c->S * c->C + 2) / fma_per_cycle(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
+  return (vectors * (taps + 2) / fma_per_cycle(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
 }
 
 #endif
