@@ -28,7 +28,7 @@ typedef struct bb_config {
   int c;      // input channels summed in one go before they are added to what is in memory
   int rows;   // output rows of a tile of work
   int kt;     // output channel blocks of a tile of work
-  int tile;   // Winograd: tiles per cache block; 1x1: kind of tail (avx512/conv_tail.h); first layer: 1 = see conv_stem.h
+  int tile;   // Winograd: tiles per cache block; 1x1: kind of tail; first layer, grouped: 1 = FMAs broadcast from memory
   int ahead;  // Winograd, fetched during the products: 1 = the next weights, 2 = x of the next block and y of this one too
 } bb_config;
 

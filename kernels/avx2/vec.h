@@ -50,7 +50,10 @@ BB_INLINE vf vadd(vf a, vf b) { return _mm256_add_ps(a, b); }
 BB_INLINE vf vsub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 BB_INLINE vf vmul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 BB_INLINE vf vdiv(vf a, vf b) { return _mm256_div_ps(a, b); }
-BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }    // a*b + c
+BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }  // a*b + c
+// *a*b + c. AVX-512 broadcasts in the FMA.
+enum { FMA_BROADCASTS = 0 };
+BB_INLINE vf vfma_at(const float *a, vf b, vf c) { return vfma(vbcast(a), b, c); }
 BB_INLINE vf vfnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a*b
 // If either is NaN the result is b (NEON: NaN): write vmax(limit, x) to let a NaN of x through.
 BB_INLINE vf vmin(vf a, vf b) { return _mm256_min_ps(a, b); }

@@ -41,7 +41,7 @@ BB_INLINE vf vmul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 BB_INLINE vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
 BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }  // a*b + c
 // *a*b + c without a register for *a: as fast where loads leave room (Zen 4: 28 of them and 4 loads of zmm in 28 cycles).
-#define BB_HAS_VFMA_AT
+enum { FMA_BROADCASTS = 1 };
 BB_INLINE vf vfma_at(const float *a, vf b, vf c) {
   __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a));
   return c;

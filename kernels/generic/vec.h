@@ -24,6 +24,8 @@ BB_INLINE vf vadd(vf a, vf b) { return a + b; }
 BB_INLINE vf vsub(vf a, vf b) { return a - b; }
 BB_INLINE vf vmul(vf a, vf b) { return a * b; }
 BB_INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
+enum { FMA_BROADCASTS = 0 };
+BB_INLINE vf vfma_at(const float *a, vf b, vf c) { return vfma(*a, b, c); }
 BB_INLINE vf vfnma(vf a, vf b, vf c) { return c - a * b; }
 // If either is NaN the result is b.
 BB_INLINE vf vmin(vf a, vf b) { return a < b ? a : b; }

@@ -44,7 +44,10 @@ BB_INLINE vf vadd(vf a, vf b) { return vaddq_f32(a, b); }
 BB_INLINE vf vsub(vf a, vf b) { return vsubq_f32(a, b); }
 BB_INLINE vf vmul(vf a, vf b) { return vmulq_f32(a, b); }
 BB_INLINE vf vdiv(vf a, vf b) { return vdivq_f32(a, b); }
-BB_INLINE vf vfma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }   // a*b + c
+BB_INLINE vf vfma(vf a, vf b, vf c) { return vfmaq_f32(c, a, b); }  // a*b + c
+// *a*b + c. AVX-512 broadcasts in the FMA.
+enum { FMA_BROADCASTS = 0 };
+BB_INLINE vf vfma_at(const float *a, vf b, vf c) { return vfma(vbcast(a), b, c); }
 BB_INLINE vf vfnma(vf a, vf b, vf c) { return vfmsq_f32(c, a, b); }  // c - a*b
 // If either is NaN the result is NaN (x86: b): write vmax(limit, x) to let a NaN of x through.
 BB_INLINE vf vmin(vf a, vf b) { return vminq_f32(a, b); }

@@ -77,6 +77,9 @@ static int block_terms(const bb_task *t, int k, int count, term *terms, const fl
   return n;
 }
 
+// Every block of y lies in one group: its terms are broadcasts.
+BB_INLINE bool whole_blocks(const bb_task *t) { return t->problem.conv.K / t->problem.conv.G % VL == 0; }
+
 // Packed: counts[blocks of y + 1] (where the terms of a block begin), then terms, then floats at the offsets of `packed`.
 typedef struct grouped_layout {
   size_t terms;
@@ -107,8 +110,8 @@ static size_t grouped_packed_bytes(const bb_task *t, const bb_config *config) {
   return grouped_offsets(t, all_terms(t)).p.floats * sizeof(float);
 }
 
+// config->tile: 1 = broadcasts in FMAs.
 static void grouped_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, float *out) {
-  (void)config;
   const bb_conv *c = &t->problem.conv;
   const int blocks = t->y.map->blocks;
   const grouped_layout o = grouped_offsets(t, all_terms(t));
@@ -125,6 +128,8 @@ static void grouped_pack(const bb_task *t, const bb_config *config, const bb_wei
     begin[k + 1] = begin[k] + n;
     block_terms(t, k, n, terms + begin[k], weights->w, out + o.p.w + (size_t)begin[k] * (size_t)(c->R * c->S) * VL);
   }
+  for (int i = 0; i < begin[blocks]; i++)
+    if (config->tile == 1 && terms[i].move == MOVE_BCAST) terms[i].move = MOVE_IN_FMA;
 }
 
 static rows_block grouped_block(const bb_args *a, int k) {
@@ -144,7 +149,12 @@ static rows_block grouped_block(const bb_args *a, int k) {
 
 static int grouped_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   (void)machine;
-  return rows_configs(t, threads, out, max);
+  int n = rows_configs(t, threads, out, max);
+  if (FMA_BROADCASTS && whole_blocks(t) && n < max) {
+    out[n] = out[0];
+    out[n++].tile = 1;
+  }
+  return n;
 }
 
 static bb_workspace grouped_workspace(const bb_task *t, const bb_config *config, int threads) {
@@ -180,18 +190,25 @@ static void grouped_run(const bb_args *a, size_t first, size_t last) {
 }
 
 // Moves and FMAs go to different ports, but not all to free ones: half of a move is taken to be in the way. Where whole blocks
-// lie in one group it is a load, which is not if there are pixels enough to hide a chain of S FMAs on each sum.
+// lie in one group it is a load, which is not if there are pixels enough to hide a chain of S FMAs on each sum; nor, but on
+// Zen 4, a broadcast to a register (88.2 % of peak with groups of 16, 95.2 with broadcasts by each FMA, which where two FMAs
+// start per cycle leave no load for the weights).
 static double grouped_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
   const bb_conv *c = &t->problem.conv;
-  (void)config;
   const double moves = c->S == 1 ? 1 : (c->S + (ROWS_M - 1.0) * c->stride_w) / ROWS_M;
-  const bool loads = c->K / c->G % VL == 0 && ROWS_M > 8;
-  const double in_the_way = loads ? 0 : 0.5 * moves, valid = bb_conv_flops_valid(c) / bb_conv_flops(c);
+  const bool in_fma = config->tile == 1, one_fma = VL == 16 && machine->fma512 == 1;
+  double in_the_way = 0.5 * moves;
+  if (whole_blocks(t) && ROWS_M > 8) in_the_way = in_fma ? (one_fma ? 0 : (double)c->S / ROWS_M) : one_fma ? 0.2 * moves : 0;
+  const double valid = bb_conv_flops_valid(c) / bb_conv_flops(c);
   const double per_term = c->R * (c->S + in_the_way) * valid / fma_per_cycle(machine);
   const double pixels = (double)c->N * c->P * c->Q;
   const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / fma_per_cycle(machine));
   const double vectors = (double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels * t->y.map->blocks;
-  return (compute + rows_memory_cycles(machine, vectors * VL * sizeof(float))) / threads;
+  const double memory = rows_memory_cycles(machine, vectors * VL * sizeof(float));
+  // Two thirds of the shorter are hidden; of weights from memory, which come once whatever the number of threads, nothing is.
+  const double bytes = machine->cold ? (double)grouped_packed_bytes(t, config) : 0, dram = machine->dram_bytes_per_cycle;
+  const double cold = dram > 0 ? bytes / dram * (threads > 1 ? machine->dram_share : 1) : 0;
+  return (fmax(compute, memory) + 0.35 * fmin(compute, memory)) / threads + cold;
 }
 
 #endif

@@ -16,9 +16,10 @@
 #include "../bb.h"
 #include "conv.h"
 
-// Lane l of what a term multiplies: MOVE_NONE lane l of block a, MOVE_BCAST lane index[0] of it, MOVE_PERM its lane index[l],
-// MOVE_PERM2 lane index[l] of block a followed by block b.
-typedef enum move { MOVE_NONE, MOVE_BCAST, MOVE_PERM, MOVE_PERM2 } move;
+// Lane l of what a term multiplies: MOVE_NONE lane l of block a, MOVE_BCAST lane index[0] of it (MOVE_IN_FMA too, but each FMA
+// broadcasts it anew: FMA_BROADCASTS only), MOVE_PERM its lane index[l], MOVE_PERM2 lane index[l] of block a followed by block
+// b.
+typedef enum move { MOVE_NONE, MOVE_BCAST, MOVE_IN_FMA, MOVE_PERM, MOVE_PERM2 } move;
 
 typedef struct term {
   int move, a, b;
@@ -73,11 +74,12 @@ BB_INLINE void walk(move m, const float *a, const float *b, vi index, const floa
   BB_UNROLL
   for (int i = 0; i < (M - 1) * stride + S; i++) {
     if ((i < S - 1 || i > (M - 1) * stride) && !inside(col + i, W)) continue;
-    const vf v = moved(m, a + i * VL, b + i * VL, index);
+    const vf v = m == MOVE_IN_FMA ? vzero() : moved(m, a + i * VL, b + i * VL, index);
     BB_UNROLL
     for (int s = 0; s < S; s++) {
       const int q = (i - s) / stride;
-      if (i >= s && q < M && q * stride == i - s) sum[q] = vfma(v, ws[s], sum[q]);
+      if (i >= s && q < M && q * stride == i - s)
+        sum[q] = m == MOVE_IN_FMA ? vfma_at(a + i * VL, ws[s], sum[q]) : vfma(v, ws[s], sum[q]);
     }
   }
 }
@@ -98,12 +100,12 @@ BB_INLINE void walk_taps(move m, const bb_conv *c, const float *a, const float *
 // S = 0: any.
 BB_INLINE void walk_any(move m, const bb_conv *c, const float *a, const float *b, const int *lanes, const float *w, int S,
                         int stride, int M, int col, vf *sum) {
-  const int bcast = m == MOVE_BCAST ? lanes[0] : 0;
+  const int bcast = m == MOVE_BCAST || m == MOVE_IN_FMA ? lanes[0] : 0;
   const vi index = m == MOVE_PERM || m == MOVE_PERM2 ? vloadi(lanes) : (vi){0};
   if (S > 0)
     walk(m, a + bcast, b, index, w, S, stride, M, col, c->W, sum);
   else
-    walk_taps(m, c, a + bcast, b, index, w, M, col, sum);
+    walk_taps(m == MOVE_IN_FMA ? MOVE_BCAST : m, c, a + bcast, b, index, w, M, col, sum);
 }
 
 // M pixels from q on. one: a single term, that moves nothing.
@@ -129,6 +131,9 @@ BB_INLINE void tile(const bb_conv *c, const rows_source *from, const term *terms
             break;
           case MOVE_BCAST:
             walk_any(MOVE_BCAST, c, a, b, terms[t].index, w, S, stride, M, col, sum);
+            break;
+          case MOVE_IN_FMA:
+            if (FMA_BROADCASTS) walk_any(MOVE_IN_FMA, c, a, b, terms[t].index, w, S, stride, M, col, sum);
             break;
           case MOVE_PERM:
             walk_any(MOVE_PERM, c, a, b, terms[t].index, w, S, stride, M, col, sum);

@@ -2,7 +2,7 @@
 //
 // First layer of a network: a few input channels in plain NCHW, output in channel blocks. The file that includes this has
 // vec.h, STEM_NR (blocks of a register tile at most), stem_most() (pixels of one of nr blocks), stem_tap() that
-// does sum[i][j] += x[i] * w[j] (in_fma: see conv_stem_tap.h, with BB_HAS_VFMA_AT only), and stem_begin(), how sums begin.
+// does sum[i][j] += x[i] * w[j] (in_fma: see conv_stem_tap.h, with FMA_BROADCASTS only), and stem_begin(), how sums begin.
 //
 // Vectorised over output channels, so that nothing is wasted on 3 input channels. A tile of work is a band of output rows; the
 // rows of x that it meets are copied first, after the prologue, with zero columns for the padding and, where the stride is s,
@@ -17,13 +17,9 @@
 #include "conv.h"
 
 enum {
-  STEM_C = 4,      // more input channels are better off in blocks
-  STEM_AHEAD = 2,  // tiles; 1 and 4 are no better
-#ifdef BB_HAS_VFMA_AT
-  STEM_KINDS = 2  // bb_config.tile: 1 = in_fma
-#else
-  STEM_KINDS = 1
-#endif
+  STEM_C = 4,                       // more input channels are better off in blocks
+  STEM_AHEAD = 2,                   // tiles; 1 and 4 are no better
+  STEM_KINDS = 1 + FMA_BROADCASTS,  // bb_config.tile: 1 = in_fma
 };
 
 static bool stem_accepts(const bb_task *t) {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One tap of a first layer's register tile, by broadcasts from memory: once per pixel to a register or, where the ISA can
-// (BB_HAS_VFMA_AT), again in each FMA.
+// (FMA_BROADCASTS), again in each FMA.
 
 #ifndef BB_CONV_STEM_TAP_H
 #define BB_CONV_STEM_TAP_H
 
 BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int nr, bool in_fma) {
-#ifdef BB_HAS_VFMA_AT
   if (in_fma) {
     BB_UNROLL
     for (int i = 0; i < mr; i++) {
@@ -16,8 +15,6 @@ BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int n
     }
     return;
   }
-#endif
-  (void)in_fma;
   BB_UNROLL
   for (int i = 0; i < mr; i++) {
     const vf v = vbcast(x + i);

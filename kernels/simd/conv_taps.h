@@ -17,8 +17,7 @@ BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x
     vf b[NR_MAX];
     BB_UNROLL
     for (int j = 0; j < nr; j++) b[j] = vload(w + j * VL);
-#ifdef BB_HAS_VFMA_AT
-    if (mr * nr + nr == 32) {  // no register is left for the pixel
+    if (FMA_BROADCASTS && mr * nr + nr == 32) {  // no register is left for the pixel
       BB_UNROLL
       for (int m = 0; m < mr; m++) {
         BB_UNROLL
@@ -26,7 +25,6 @@ BB_INLINE void taps(const int mr, const int nr, vf acc[][NR_MAX], const float *x
       }
       continue;
     }
-#endif
     BB_UNROLL
     for (int m = 0; m < mr; m++) {
       const vf v = vbcast(x + at[m] + c);
