@@ -204,7 +204,6 @@ static void find_machine(void) {
   const size_t length = strlen(machine.cpu);
   if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
-  machine.blends_apart = amd && family >= 26;  // Zen 5
 
   // Bytes that one core streams per cycle when the others are quiet, for cost models that only need the order of magnitude:
   // L2: half of the 64 (Intel) or 32 (AMD, Neoverse) bytes that the path is wide; L3 and DRAM: what server parts of 2020 to
@@ -218,6 +217,7 @@ static void find_machine(void) {
   // 24 (Winograd's staged 14x14x192 takes 93 or 133 us, its fused 96): between the two, so that a plan is bad in neither.
   machine.transfer_cycles = 40;
   if (amd && family >= 26) {  // Zen 5 and newer
+    machine.blends_apart = true;
     machine.l3_bytes_per_cycle = 26;
     machine.dram_bytes_per_cycle = 9;
     machine.dram_share = 0.65;

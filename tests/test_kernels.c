@@ -538,7 +538,7 @@ static void test_pair(void **state) {
   test_threads(p, task, &configs[p->index % (size_t)count]);
   for (int i = 1; i < count && !p->c->tail; i++) test_fill(p, task, &configs[i], BB_FILL_INT, 2, BB_FLUSH_AFTER);
   for (int f = 0; f < BB_FILL_COUNT && p->c->every_fill; f++)
-    test_fill(p, task, &configs[0], (bb_fill)f, 1, f % 2 ? BB_FLUSH_BEFORE : BB_FLUSH_AFTER);
+    test_fill(p, task, &configs[f % count], (bb_fill)f, 1, f % 2 ? BB_FLUSH_BEFORE : BB_FLUSH_AFTER);
   unplace_task(&placed);
 }
 

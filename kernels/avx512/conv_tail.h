@@ -6,10 +6,8 @@
 // broadcast anyway; blends of broadcasts make the other multiplicand. Weights and y lie as everywhere.
 //
 // Blends are free beside FMAs on Zen 5 (24 of each take 12 cycles), not on Zen 4, and on Intel both want the same ports
-// (bb_machine.blends_apart). Where two FMAs of 256 bits start in the time of one of 512 (bb_machine.fma512 is 1) a vector of
-// half the width does for up to eight channels: TAIL_NARROW.
-//
-// Include after NR_MAX and MR_MAX. conv_dense.h asks for all of this where TAIL_TILES is defined.
+// (bb_machine.blends_apart). Where two FMAs of 256 bits start in the time of one of 512 (Zen 4; not Intel with one such unit,
+// where nothing is lost) a vector of half the width does for up to eight channels: TAIL_NARROW.
 
 #ifndef BB_CONV_TAIL_H
 #define BB_CONV_TAIL_H
@@ -31,14 +29,15 @@ BB_INLINE int tail_of(int channels, int kind) {
 }
 
 // What a tap of mr pixels on nr - 1 full blocks and a tail costs, in FMAs. Where one FMA of 512 bits starts per cycle,
-// broadcasts and blends start beside it, on Zen 4 1.6 of all of these (14x2 with a tail of 8: 42 take 25.4 cycles, of 4 36 take
-// 23).
+// broadcasts and blends start beside it, on Zen 4 1.6 of all of these (14x2 with a tail of 8: 42 take 25.4 cycles, 12x2 with 4:
+// 36 take 23).
 BB_INLINE double tail_work(int mr, int nr, int tail, const bb_machine *machine) {
   const int full = mr * (nr - 1);
-  if (tail == TAIL_NARROW) return full + (machine->fma512 == 1 ? 0.5 * mr : mr);
+  const bool one_fma = fma_per_cycle(machine) == 1;
+  if (tail == TAIL_NARROW) return full + (one_fma ? 0.5 * mr : mr);
   const int vectors = full + (tail & 8 ? (mr + 1) / 2 : 0) + (tail & 4 ? (mr + 3) / 4 : 0);
   const int blends = mr / 2 + (tail & 4 ? (mr + 1) / 4 : 0);
-  if (machine->fma512 == 1) return fmax(vectors, (mr + vectors + blends) / 1.6);
+  if (one_fma) return fmax(vectors, (mr + vectors + blends) / 1.6);
   return vectors + (machine->blends_apart ? 0 : blends);
 }
 
@@ -46,7 +45,7 @@ BB_INLINE double tail_work(int mr, int nr, int tail, const bb_machine *machine) 
 // never taken.
 typedef struct tail_sums {
   vf half[(MR_MAX + 1) / 2], quarter[(MR_MAX + 3) / 4];
-  __m256 narrow[MR_MAX];
+  vf narrow[MR_MAX];  // written as ymm, which leaves zeros above
 } tail_sums;
 
 // The tail that lies at p, for each pixel.
@@ -65,7 +64,7 @@ BB_INLINE tail_vector tail_load(const int tail, const float *p) {
 BB_INLINE void tail_add(const int mr, const int tail, tail_sums *sums, const float *p) {
   if (tail == TAIL_NARROW) {
     BB_UNROLL
-    for (int m = 0; m < mr; m++) sums->narrow[m] = _mm256_add_ps(sums->narrow[m], _mm256_loadu_ps(p + m * VL));
+    for (int m = 0; m < mr; m++) sums->narrow[m] = vadd(sums->narrow[m], _mm512_zextps256_ps512(_mm256_loadu_ps(p + m * VL)));
     return;
   }
   BB_UNROLL
@@ -92,7 +91,7 @@ BB_INLINE void tail_add_all(const int mr, const int tail, tail_sums *sums, const
   const tail_vector v = tail_load(tail, p);
   BB_UNROLL
   for (int m = 0; m < mr; m++) {
-    if (tail == TAIL_NARROW) sums->narrow[m] = _mm256_add_ps(sums->narrow[m], _mm256_loadu_ps(p));
+    if (tail == TAIL_NARROW) sums->narrow[m] = vadd(sums->narrow[m], _mm512_zextps256_ps512(_mm256_loadu_ps(p)));
     if (tail & 8 && m % 2 == 0) sums->half[m / 2] = vadd(sums->half[m / 2], v.half);
     if (tail & 4 && m % 4 == 0) sums->quarter[m / 4] = vadd(sums->quarter[m / 4], v.quarter);
   }
@@ -115,7 +114,7 @@ BB_INLINE __m128 quarter_of(vf v, int m) {
 
 // The tail of pixel m, zeros in the other lanes.
 BB_INLINE vf tail_take(const int m, const int tail, const tail_sums *sums) {
-  if (tail == TAIL_NARROW) return _mm512_zextps256_ps512(sums->narrow[m]);
+  if (tail == TAIL_NARROW) return sums->narrow[m];
   const __m128 quarter = tail & 4 ? quarter_of(sums->quarter[m / 4], m) : _mm_setzero_ps();
   if (!(tail & 8)) return _mm512_zextps128_ps512(quarter);
   const vf half = _mm512_zextps256_ps512(half_of(sums->half[m / 2], m));
@@ -123,18 +122,18 @@ BB_INLINE vf tail_take(const int m, const int tail, const tail_sums *sums) {
 }
 
 // Of a pixel and channel: the full blocks and a narrow vector. The channel is broadcast by each FMA: beside a register that all
-// share Zen 4 is at 91 % of its peak with 14x2, so at 100 %.
-BB_INLINE void tap_narrow(const int nr, const bool begin, vf *acc, __m256 *narrow, const float *x, const vf *b, __m256 t) {
+// share Zen 4 is at 90 % of its peak with 14x2, so at 100 %.
+BB_INLINE void tap_narrow(const int nr, const bool begin, vf *acc, vf *narrow, const float *x, const vf *b, __m256 t) {
   if (begin) {
     const vf v = vbcast(x);
     BB_UNROLL
     for (int j = 0; j < nr - 1; j++) acc[j] = vmul(v, b[j]);
-    *narrow = _mm256_mul_ps(_mm512_castps512_ps256(v), t);
+    *narrow = _mm512_zextps256_ps512(_mm256_mul_ps(_mm512_castps512_ps256(v), t));
     return;
   }
   BB_UNROLL
   for (int j = 0; j < nr - 1; j++) acc[j] = vfma_at(x, b[j], acc[j]);
-  __asm__("vfmadd231ps %2%{1to8%}, %1, %0" : "+v"(*narrow) : "v"(t), "m"(*x));
+  __asm__("vfmadd231ps %2%{1to8%}, %1, %t0" : "+v"(*narrow) : "v"(t), "m"(*x));
 }
 
 // taps() of conv_taps.h on nr - 1 blocks and a tail. begin: sums are not read, they begin with the products of the one lane.
@@ -183,7 +182,7 @@ BB_INLINE int taps_tail_begin(const int mr, const int nr, const int tail, vf acc
     BB_UNROLL
     for (int j = 0; j < nr - 1; j++) acc[m][j] = vzero();
     sums->half[m / 2] = sums->quarter[m / 4] = vzero();
-    sums->narrow[m] = _mm256_setzero_ps();
+    sums->narrow[m] = vzero();
   }
   return 0;
 }

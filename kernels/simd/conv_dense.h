@@ -731,8 +731,8 @@ BB_INLINE double tap_cycles(double mr, int nr, int tail, bool across, bool from_
   double work = mr * nr;
   if (tail) work = (1 - more) * tail_work(least, nr, tail, machine) + more * tail_work(least + 1, nr, tail, machine);
   double most = work / fma_per_cycle(machine);
-  // Two at least start per cycle; but for weights they are narrower than vectors.
-  const double loads = tap_loads(mr, nr) / fmax(2, fma_per_cycle(machine));
+  // Of vectors as many start as FMAs (vec.h), of pixels two at least.
+  const double loads = tap_loads(0, nr) / fma_per_cycle(machine) + tap_loads(mr, 0) / fmax(2, fma_per_cycle(machine));
   if (loads > most) most = loads;
   if (across && pixel_cycles * mr > most) most = pixel_cycles * mr;
   if (FMA_LATENCY > most) most = FMA_LATENCY;

@@ -77,7 +77,7 @@ static int block_terms(const bb_task *t, int k, int count, term *terms, const fl
   return n;
 }
 
-// Every block of y lies in one group: its terms are broadcasts.
+// Every block of y lies in one group, if channels are in order: its terms are broadcasts.
 BB_INLINE bool whole_blocks(const bb_task *t) { return t->problem.conv.K / t->problem.conv.G % VL == 0; }
 
 // Packed: counts[blocks of y + 1] (where the terms of a block begin), then terms, then floats at the offsets of `packed`.
@@ -129,7 +129,7 @@ static void grouped_pack(const bb_task *t, const bb_config *config, const bb_wei
     block_terms(t, k, n, terms + begin[k], weights->w, out + o.p.w + (size_t)begin[k] * (size_t)(c->R * c->S) * VL);
   }
   for (int i = 0; i < begin[blocks]; i++)
-    if (config->tile == 1 && terms[i].move == MOVE_BCAST) terms[i].move = MOVE_IN_FMA;
+    if (FMA_BROADCASTS && config->tile == 1 && terms[i].move == MOVE_BCAST) terms[i].move = MOVE_IN_FMA;
 }
 
 static rows_block grouped_block(const bb_args *a, int k) {
@@ -150,7 +150,7 @@ static rows_block grouped_block(const bb_args *a, int k) {
 static int grouped_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   (void)machine;
   int n = rows_configs(t, threads, out, max);
-  if (FMA_BROADCASTS && whole_blocks(t) && n < max) {
+  if (FMA_BROADCASTS && whole_blocks(t) && rows_kind(&t->problem.conv) && n < max) {
     out[n] = out[0];
     out[n++].tile = 1;
   }
@@ -192,11 +192,11 @@ static void grouped_run(const bb_args *a, size_t first, size_t last) {
 // Moves and FMAs go to different ports, but not all to free ones: half of a move is taken to be in the way. Where whole blocks
 // lie in one group it is a load, which is not if there are pixels enough to hide a chain of S FMAs on each sum; nor, but on
 // Zen 4, a broadcast to a register (88.2 % of peak with groups of 16, 95.2 with broadcasts by each FMA, which where two FMAs
-// start per cycle leave no load for the weights).
+// start per cycle leave no load for the weights). 0.5, 0.2 and 0.35 are by fit.
 static double grouped_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
   const bb_conv *c = &t->problem.conv;
   const double moves = c->S == 1 ? 1 : (c->S + (ROWS_M - 1.0) * c->stride_w) / ROWS_M;
-  const bool in_fma = config->tile == 1, one_fma = VL == 16 && machine->fma512 == 1;
+  const bool in_fma = config->tile == 1, one_fma = FMA_BROADCASTS && fma_per_cycle(machine) == 1;
   double in_the_way = 0.5 * moves;
   if (whole_blocks(t) && ROWS_M > 8) in_the_way = in_fma ? (one_fma ? 0 : (double)c->S / ROWS_M) : one_fma ? 0.2 * moves : 0;
   const double valid = bb_conv_flops_valid(c) / bb_conv_flops(c);

@@ -7,8 +7,8 @@
 // for one block of output channels. A term brings to every lane the one input channel that its group multiplies there: a
 // vector of x as it is (depthwise), one lane of it broadcast (the whole block lies in one group), its lanes permuted, or those
 // of two vectors. A register tile is M pixels of one output row. A row of x is walked once per term: each vector is loaded and
-// moved once and serves all S taps, whose weights wait in registers, so that (M-1)*stride + S moves and S loads stand against
-// M*S FMAs. Rows and columns outside the image are not visited.
+// moved once (MOVE_IN_FMA: again for each tap) and serves all S taps, whose weights wait in registers, so that (M-1)*stride + S
+// moves and S loads stand against M*S FMAs. Rows and columns outside the image are not visited.
 
 #ifndef BB_CONV_ROWS_H
 #define BB_CONV_ROWS_H
@@ -210,8 +210,14 @@ typedef struct rows_fns {
   rows_row_fn *s1_1, *s3_1, *s3_2, *s5_1, *s5_2, *any;
 } rows_fns;
 
+// Which of these; 0: any.
+BB_INLINE int rows_kind(const bb_conv *c) {
+  const int kind = c->dil_w == 1 && c->stride_w <= 2 ? 10 * c->S + c->stride_w : 0;
+  return kind == 11 || kind == 31 || kind == 32 || kind == 51 || kind == 52 ? kind : 0;
+}
+
 BB_INLINE rows_row_fn *rows_pick(const rows_fns *f, const bb_conv *c) {
-  const int kind = c->dil_w == 1 ? 10 * c->S + c->stride_w : 0;
+  const int kind = rows_kind(c);
   return kind == 11   ? f->s1_1
          : kind == 31 ? f->s3_1
          : kind == 32 ? f->s3_2

@@ -425,11 +425,11 @@ static void stem_gap_run(const bb_args *a, size_t first, size_t last) { gap_redu
 
 // What an FMA takes beside its own time. Two loads start per cycle at least, which is not enough for two FMAs that both load
 // and for weights; where one FMA of 512 bits starts per cycle, broadcasts to registers are in their way (3x3 on Zen 4: 64
-// channels 95.2 and 96.3 % of peak, 32 channels and a stride of 2 86.7 and 88.2).
+// channels 95.2 and 96.3 % of peak, 32 channels and a stride of 2 86.5 and 88.3).
 BB_INLINE double stem_slower(const bb_machine *machine, const bb_config *config) {
-  if (VL < 16) return 1;
+  if (!FMA_BROADCASTS) return 1;
   const bool in_fma = config->tile == 1;
-  return machine->fma512 == 1 ? (in_fma ? 1 : 1.015) : in_fma ? 1 + 1.0 / stem_most(config->k) : 1;
+  return fma_per_cycle(machine) == 1 ? (in_fma ? 1 : 1.015) : in_fma ? 1 + 1.0 / stem_most(config->k) : 1;
 }
 
 // Stores cost two cycles a vector on Zen 4 and hide behind FMAs in part; y leaves for the first cache that holds it.

@@ -950,15 +950,16 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double wide = 1 + 0.07 * bb_max(0, config->k - 2);
   const double once = machine->cold ? u / dram * fmax(mine, machine->dram_share) * wide : u / again * share;
   const double stream = once + (blocks - 1) * gone * u / again * share;
-  // Where each k group has inputs of its own, the stream from memory stops during their transforms, too often to hide anything.
-  const bool stops = machine->cold && !is_staged && t->problem.conv.G > 1;
+  // Where each k group has inputs of its own, what comes from memory stops during their transforms, too often to hide anything.
+  const bool stops = machine->cold && !is_staged && t->problem.conv.G > 1 && keeps_groups(t);
+  const double apart = stops ? once : 0, behind = stream - apart;
   // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
   const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
   if ((pixels + outputs) * vector > l3 / 4)
     lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
 
   const double transforms = g.tiles * (xb * inputs * costs->input[WINO_M / 2 - 1] + yb * costs->output[WINO_M / 2 - 1]);
-  const double both = fmax(products * share, stream) + (stops ? 1 : costs->stream) * fmin(products * share, stream);
+  const double both = apart + fmax(products * share, behind) + costs->stream * fmin(products * share, behind);
   return both + (transforms + lost) * share + (threads > 1 ? (is_staged ? 3 : 1) * BARRIER_CYCLES : 0);
 }
 
