@@ -325,6 +325,28 @@ static void accuracy_limits_the_choice(void **state) {
                    &kernel);
 }
 
+// Where a kernel is made for a kind of problem no estimate prefers a more general one.
+static void the_special_kernel_is_taken(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {{"g64mb1ic64ih112oc64kh3ph1", "conv_dw_"},
+                                         {"g512mb1ic512ih14oc512kh3ph1", "conv_dw_"},
+                                         {"g120mb1ic120ih28oc120oh14kh5sh2ph2", "conv_dw_"},
+                                         {"g32mb1ic128ih56oc128kh3ph1", "conv_grouped_"},
+                                         {"mb1ic64ih56oc256kh1", "conv_1x1_"}};
+  for (int isa = BB_ISA_GENERIC + 1; isa < BB_ISA_COUNT; isa++) {
+    if (!bb_isa_within((bb_isa)isa, bb_isa_best())) continue;
+    const int block = bb_isa_block((bb_isa)isa);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+      const bb_task task = conv_task(cases[i][0], block, block);
+      for (int threads = 1; threads <= 2; threads++) {
+        const bb_plan_options options = {.isa = (bb_isa)isa, .threads = threads, .cold = threads == 2};
+        const char *const name = bb_kernel_choose(&task, &options, NULL)->name;
+        if (strncmp(name, cases[i][1], strlen(cases[i][1])) != 0) fail_msg("%s: %s", cases[i][0], name);
+      }
+    }
+  }
+}
+
 static void the_environment_caps_every_plan(void **state) {
   (void)state;
   bb_task task = {.problem = {.op = BB_OP_COPY, .copy = {1, 16, 4, 4}}};
@@ -607,6 +629,7 @@ int main(void) {
       cmocka_unit_test_setup(the_registry_is_consistent, reset),
       cmocka_unit_test_setup(what_cannot_be_is_told, reset),
       cmocka_unit_test_setup(accuracy_limits_the_choice, reset),
+      cmocka_unit_test_setup(the_special_kernel_is_taken, reset),
       cmocka_unit_test_setup(the_environment_caps_every_plan, reset),
       cmocka_unit_test_setup(packing_sees_what_the_task_uses, reset),
       cmocka_unit_test_setup(large_packed_weights_are_aligned_to_huge_pages, reset),

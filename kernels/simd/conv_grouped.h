@@ -205,10 +205,11 @@ static double grouped_cycles(const bb_task *t, const bb_machine *machine, const 
   const double compute = pixels * (all_terms(t) * per_term + 2.0 * t->y.map->blocks / fma_per_cycle(machine));
   const double vectors = (double)c->N * c->H * c->W * t->x.map->blocks + 2 * pixels * t->y.map->blocks;
   const double memory = rows_memory_cycles(machine, vectors * VL * sizeof(float));
-  // Two thirds of the shorter are hidden; of weights from memory, which come once whatever the number of threads, nothing is.
+  // Beside all the products of whole blocks two thirds are hidden; of weights from memory, which come once whatever the number
+  // of threads, nothing is.
   const double bytes = machine->cold ? (double)grouped_packed_bytes(t, config) : 0, dram = machine->dram_bytes_per_cycle;
   const double cold = dram > 0 ? bytes / dram * (threads > 1 ? machine->dram_share : 1) : 0;
-  return (fmax(compute, memory) + 0.35 * fmin(compute, memory)) / threads + cold;
+  return (whole_blocks(t) ? fmax(compute, memory) + 0.35 * fmin(compute, memory) : compute + memory) / threads + cold;
 }
 
 #endif
