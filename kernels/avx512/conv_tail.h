@@ -8,6 +8,8 @@
 // Blends are free beside FMAs on Zen 5 (24 of each take 12 cycles), not on Zen 4, and on Intel both want the same ports
 // (bb_machine.blends_apart). Where two FMAs of 256 bits start in the time of one of 512 (Zen 4; not Intel with one such unit,
 // where nothing is lost) a vector of half the width does for up to eight channels: TAIL_NARROW.
+//
+// Include after NR_MAX and MR_MAX. conv_dense.h asks for all of this where TAIL_TILES is defined.
 
 #ifndef BB_CONV_TAIL_H
 #define BB_CONV_TAIL_H

@@ -262,12 +262,12 @@ BB_INLINE void stem_row_of(const float *x, const stem_target *to, int Q, int nr,
 
 #undef STEM_TILES
 
-#define STEM_ROW(nr)                    \
-  case nr:                              \
-    if (STEM_KINDS > 1 && to->in_fma)   \
-      stem_row_of(x, to, Q, nr, true);  \
-    else if (nr <= STEM_NR)             \
-      stem_row_of(x, to, Q, nr, false); \
+#define STEM_ROW(nr)                            \
+  case nr:                                      \
+    if (STEM_KINDS > 1 && nr > 1 && to->in_fma) \
+      stem_row_of(x, to, Q, nr, true);          \
+    else if (nr <= STEM_NR)                     \
+      stem_row_of(x, to, Q, nr, false);         \
     break
 
 static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
@@ -339,7 +339,7 @@ static int stem_configs(const bb_task *t, const bb_machine *machine, int threads
   config.rows = bb_min(config.rows, c->P);
   config.q = stem_most(config.k);
   int n = 0;
-  for (; config.tile < STEM_KINDS && n < max; config.tile++) out[n++] = config;
+  for (; config.tile < (config.k > 1 ? STEM_KINDS : 1) && n < max; config.tile++) out[n++] = config;
   return n;
 }
 
@@ -423,8 +423,8 @@ static size_t stem_gap_tiles(const bb_task *t, const bb_config *config, int thre
 
 static void stem_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
 
-// What an FMA takes beside its own time. Two loads start per cycle at least, which is not enough for two FMAs that both load
-// and for weights; where one FMA of 512 bits starts per cycle, broadcasts to registers are in their way (3x3 on Zen 4: 64
+// How many times as long FMAs take. Two loads start per cycle at least, which is not enough for two FMAs that both load and
+// for weights; where one FMA of 512 bits starts per cycle, broadcasts to registers are in their way (3x3 on Zen 4: 64
 // channels 95.2 and 96.3 % of peak, 32 channels and a stride of 2 86.5 and 88.3).
 BB_INLINE double stem_slower(const bb_machine *machine, const bb_config *config) {
   if (!FMA_BROADCASTS) return 1;
@@ -435,8 +435,8 @@ BB_INLINE double stem_slower(const bb_machine *machine, const bb_config *config)
 // Stores cost two cycles a vector on Zen 4 and hide behind FMAs in part; y leaves for the first cache that holds it.
 static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
   const bb_conv *c = &t->problem.conv;
-  const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks,
-               taps = c->R * c->S * c->C * stem_slower(machine, config);
+  const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks;
+  const double taps = c->R * c->S * c->C * stem_slower(machine, config);
   const double y_bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
   const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
                       : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
