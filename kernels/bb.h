@@ -39,7 +39,7 @@ struct bb_machine {
   int cores;          // processors that this process may use
   char cpu[96];       // brand string, blanks squeezed; family and model
   int fma512;         // 512-bit FMAs a core starts per cycle, 1 or 2
-  bool blends_apart;  // blends do not take the ports of FMAs
+  bool blends_apart;  // blends are free beside FMAs
   // Constants of the cost models: what one core streams; what a stream from memory takes on all threads, of its time on one;
   // what each gets of L3 where several stream, of what one gets; cycles of a line that one core writes and another reads.
   double dram_bytes_per_cycle, l3_bytes_per_cycle, l2_bytes_per_cycle;

@@ -266,7 +266,7 @@ static tile_fn *const tail_tile_of[NR_MAX + 1][MR_MAX + 1][5] = {
 };
 #endif
 
-// Pixels that share vectors.
+// Pixels that share vectors: none do beside a narrow tail.
 BB_INLINE int tail_pixels(int tail) { return tail & 4 ? 4 : tail & 8 ? 2 : 1; }
 
 // Pixels of the widest tile of nr blocks; beside a tail one that leaves no part of a vector empty.
