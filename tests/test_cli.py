@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The program from outside: every verb, every exit status, the shape of what it prints. usage: test_cli.py BACKBENCH [CASE...]"""
+"""The program from outside: every verb, every exit status, the shape of what it prints.
+
+usage: test_cli.py BACKBENCH [--quiet | --beside | CASE...]
+
+--quiet: only what judges times, for a machine that does nothing else meanwhile; --beside: all the rest."""
 
 import csv
 import io
@@ -33,6 +37,8 @@ def run(*args, env=None, timeout=300, **more):
 
 
 class Cli(unittest.TestCase):
+    judges_times = False
+
     def ok(self, *args, status=0, **more):
         result = run(*args, **more)
         self.assertEqual(result.returncode, status, f"{args}: {result.stderr}{result.stdout[-500:]}")
@@ -245,6 +251,8 @@ class Machine(Cli):
 
 
 class Conv(Cli):
+    judges_times = True
+
     def test_row(self):
         row, = self.rows("conv", SMALL, "+bias+relu", *QUICK)
         for key in ROW:
@@ -562,6 +570,8 @@ class Models(Cli):
 
 
 class Load(Cli):
+    judges_times = True
+
     @unittest.skipIf(SANITIZED, "times nothing")
     def test_busy_core(self):
         """Another process on one core: a two-thread run ends in less than three times its quiet time and says so."""
@@ -585,6 +595,12 @@ class Load(Cli):
             busy.wait()
 
 
+def load_tests(loader, classes, pattern):
+    only = {"--quiet": [True], "--beside": [False]}.get(SHARE, [True, False])
+    return unittest.TestSuite(tests for tests in classes for test in [next(iter(tests), None)] if test and test.judges_times in only)
+
+
 if __name__ == "__main__":
     PROGRAM = sys.argv.pop(1)
+    SHARE = sys.argv.pop(1) if sys.argv[1:2] in (["--quiet"], ["--beside"]) else None
     unittest.main()
