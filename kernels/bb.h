@@ -24,7 +24,7 @@ const char *bb_status_string(bb_status status);
 // The strongest level that this CPU and OS support and this build contains, capped by the environment variable BB_ISA (a
 // level's name; it can only take away; an unknown name is ignored here and refused by the command line).
 bb_isa bb_isa_best(void);
-// Can code of this level run here, BB_ISA not considered?
+// Does this build contain the level, and can it run here? BB_ISA is not considered.
 bool bb_isa_runs(bb_isa isa);
 // May a kernel of this level be used when the cap is `cap`?
 bool bb_isa_within(bb_isa isa, bb_isa cap);

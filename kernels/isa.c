@@ -94,7 +94,7 @@ static unsigned supported(void) {
   return found;
 }
 
-bool bb_isa_runs(bb_isa isa) { return (unsigned)isa < BB_ISA_COUNT && (supported() & BIT(isa)); }
+bool bb_isa_runs(bb_isa isa) { return (unsigned)isa < BB_ISA_COUNT && levels[isa].built && (supported() & BIT(isa)); }
 
 bool bb_isa_within(bb_isa isa, bb_isa cap) {
   return (unsigned)isa < BB_ISA_COUNT && (unsigned)cap < BB_ISA_COUNT && (levels[isa].within & BIT(cap));
@@ -106,7 +106,7 @@ bb_isa bb_isa_best(void) {
   bb_isa best = BB_ISA_GENERIC;
   for (unsigned i = 0; i < BB_ISA_COUNT; i++) {
     const bb_isa isa = (bb_isa)i;
-    if (levels[i].built && bb_isa_runs(isa) && (!capped || bb_isa_within(isa, cap)) && levels[i].block > levels[best].block)
+    if (bb_isa_runs(isa) && (!capped || bb_isa_within(isa, cap)) && levels[i].block > levels[best].block)
       best = isa;
   }
   return best;
