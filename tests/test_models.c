@@ -108,7 +108,7 @@ typedef struct size_case {
 } size_case;
 
 // Small, with maps of one pixel at the end; odd, with a batch; native only when asked for.
-static const size_case size_cases[] = {{1, 33, 64}, {3, 75, 49}, {1, 0, 0}, {3, 0, 0}};
+static const size_case size_cases[] = {{1, 33, 40}, {3, 51, 33}, {1, 0, 0}, {3, 0, 0}};
 
 // A gigabyte of weights and their packing.
 static bool heavy(const bb_model *model) { return strcmp(model->family, "vgg") == 0; }
