@@ -106,8 +106,7 @@ bb_isa bb_isa_best(void) {
   bb_isa best = BB_ISA_GENERIC;
   for (unsigned i = 0; i < BB_ISA_COUNT; i++) {
     const bb_isa isa = (bb_isa)i;
-    if (bb_isa_runs(isa) && (!capped || bb_isa_within(isa, cap)) && levels[i].block > levels[best].block)
-      best = isa;
+    if (bb_isa_runs(isa) && (!capped || bb_isa_within(isa, cap)) && levels[i].block > levels[best].block) best = isa;
   }
   return best;
 }
