@@ -595,9 +595,10 @@ class Load(Cli):
             busy.wait()
 
 
+# unittest asks this for the tests when no case is named; a class without tests (Cli) is an empty suite.
 def load_tests(loader, classes, pattern):
     only = {"--quiet": [True], "--beside": [False]}.get(SHARE, [True, False])
-    return unittest.TestSuite(tests for tests in classes for test in [next(iter(tests), None)] if test and test.judges_times in only)
+    return unittest.TestSuite(test for tests in classes for test in tests if test.judges_times in only)
 
 
 if __name__ == "__main__":
