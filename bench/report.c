@@ -99,6 +99,7 @@ static void notes(const row *w, char *text, size_t size) {
   if (isfinite(w->speedup)) note(text, size, "%.2fx direct", w->speedup);
   if (isfinite(w->flops_executed) && w->flops_executed != w->flops_valid)
     note(text, size, "executes %.1f %% of peak", w->pct_executed);
+  if (isfinite(w->transfer_ns)) note(text, size, "transfer %.2f ns", w->transfer_ns);
   if (w->disturbed) note(text, size, "disturbed: %s", w->disturbed_by);
 }
 
@@ -199,6 +200,7 @@ static const char *const csv_columns[] = {
     "noise_pct",    "grade",           "disturbed",
     "disturbed_by", "images_per_s",    "error_message",
     "algorithm",    "flops_executed",  "pct_executed",
+    "transfer_ns",
 };
 
 static void put_csv(report *r, FILE *f, const cJSON *w) {
@@ -295,6 +297,7 @@ cJSON *report_row_json(const row *w) {
     number(o, "others_pct", w->others_pct);
     number(o, "steal_pct", w->steal_pct);
     number(o, "cpu_share_pct", w->cpu_share_pct);
+    number(o, "transfer_ns", w->transfer_ns);
     cJSON_AddBoolToObject(o, "pinned", w->pinned);
     cJSON_AddBoolToObject(o, "disturbed", w->disturbed);
     if (w->disturbed) cJSON_AddStringToObject(o, "disturbed_by", w->disturbed_by);

@@ -15,7 +15,7 @@ void row_init(row *r) {
       &r->pct_peak_low,   &r->pct_peak_high,   &r->pct_executed,  &r->peak_gflops,    &r->probe_drift_pct, &r->err_l2,
       &r->err_max_rms,    &r->err_bound,       &r->weights_bytes, &r->packed_bytes,   &r->workspace_bytes, &r->peer_ratio,
       &r->peer_ratio_low, &r->peer_ratio_high, &r->noise_pct,     &r->others_pct,     &r->steal_pct,       &r->cpu_share_pct,
-      &r->speedup,        &r->speedup_low,     &r->speedup_high,
+      &r->speedup,        &r->speedup_low,     &r->speedup_high,  &r->transfer_ns,
   };
   for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) *unknown[i] = NAN;
 }

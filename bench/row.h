@@ -51,7 +51,7 @@ typedef struct row {
   // Ours: rate / that of the direct algorithm, where it was measured together with it.
   double speedup, speedup_low, speedup_high;
   // Trust.
-  double noise_pct, others_pct, steal_pct, cpu_share_pct;
+  double noise_pct, others_pct, steal_pct, cpu_share_pct, transfer_ns;
   bool pinned, disturbed;
   char disturbed_by[160];
   char grade;

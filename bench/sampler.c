@@ -132,6 +132,7 @@ bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, s
     if (subjects[i].own_threads) team_settle(s->team);
     p[i] = warm_up(&subjects[i], batch_ns);
   }
+  double transfer[2] = {team_transfer(s->team)};
   const load before = load_now(s->team->cpu, s->team->cpus);
   team_probe(s->team, s->probe, &rounds);
   double probe = team_probe(s->team, s->probe, &rounds);
@@ -151,7 +152,11 @@ bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, s
   }
   double others, steal;
   load_since(&before, s->team->cpu, s->team->cpus, &others, &steal);
-  for (size_t i = 0; i < count; i++) out[i].others_pct = others, out[i].steal_pct = steal;
+  transfer[1] = team_transfer(s->team);
+  for (size_t i = 0; i < count; i++) {
+    out[i].others_pct = others, out[i].steal_pct = steal;
+    memcpy(out[i].transfer_ns, transfer, sizeof transfer);
+  }
   free(p);
   return failed ? BB_NO_MEMORY : BB_OK;
 }
@@ -160,6 +165,20 @@ void samples_free(samples *s) {
   free(s->batch);
   free(s->call_ns);
   memset(s, 0, sizeof *s);
+}
+
+bb_status samples_append(samples *s, const samples *more) {
+  if (!reserve(s, more->count)) return BB_NO_MEMORY;
+  if (!s->batches) s->transfer_ns[0] = more->transfer_ns[0];
+  s->transfer_ns[1] = more->transfer_ns[1];
+  s->others_pct = fmax(s->others_pct, more->others_pct);
+  s->steal_pct = fmax(s->steal_pct, more->steal_pct);
+  memcpy(s->call_ns + s->count, more->call_ns, more->count * sizeof *s->call_ns);
+  s->count += more->count;
+  for (size_t i = 0; i < more->batches; i++)
+    if (!add_batch(s, more->batch[i])) return BB_NO_MEMORY;
+  s->undisturbed += more->undisturbed;
+  return BB_OK;
 }
 
 // Batches that count: the undisturbed ones, or all if there are none.
@@ -188,6 +207,8 @@ static void judge(const samples *s, const team *t, row *r) {
     add_reason(r, "threads ran %.0f %% of the time", r->cpu_share_pct);
   if (s->undisturbed < SAMPLER_UNDISTURBED)
     add_reason(r, "the probes around %.0f batches differed by more than 3 %%", (double)(s->batches - s->undisturbed));
+  if (team_moved(s->transfer_ns))
+    add_reason(r, "the host moved the processors: a line between two took %.2f ns before", s->transfer_ns[0]);
   const double half = (r->pct_peak_high - r->pct_peak_low) / 2 / r->pct_peak;
   r->grade = 'C';
   if (s->undisturbed < SAMPLER_UNDISTURBED) return;
@@ -236,6 +257,7 @@ bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_tea
   r->probe_drift_pct = 100 * drift / (double)n;
   r->others_pct = s->others_pct < 0 ? NAN : s->others_pct;
   r->steal_pct = s->steal_pct < 0 ? NAN : s->steal_pct;
+  r->transfer_ns = s->transfer_ns[1];
   judge(s, t, r);
   if (keep) {
     r->sample = malloc(s->count * sizeof *r->sample);

@@ -33,6 +33,7 @@ typedef struct samples {
   double *call_ns;  // wall time of one call each (mean over a few microseconds of calls if they are shorter)
   size_t count, capacity;
   double others_pct, steal_pct;  // of the processors in use; -1 = unknown
+  double transfer_ns[2];         // team_transfer before the first batch and after the last
 } samples;
 
 typedef struct sampler {
@@ -45,6 +46,8 @@ typedef struct sampler {
 // BB_OK or BB_NO_MEMORY. samples_free in any case.
 bb_status sampler_run(const sampler *s, const subject *subjects, size_t count, samples *out);
 void samples_free(samples *s);
+// Adds the batches and calls of `more`. BB_OK or BB_NO_MEMORY.
+bb_status samples_append(samples *s, const samples *more);
 
 // Times, rates, spread, grade of a row from its samples. The flops of the row are set before. keep: the samples too. on_team:
 // it ran on the threads of the team, so that their CPU time tells whether they were kept from running.

@@ -3,13 +3,17 @@
 #include "team.h"
 
 #include <errno.h>
+#include <math.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../kernels/memory.h"
 #include "args.h"
 
 // ---- processors ----------------------------------------------------------------------------------------------------
@@ -141,6 +145,70 @@ double team_probe(const team *t, const bb_probe *probe, size_t *rounds) {
   const double start = now_ns();
   bb_pool_run(t->pool, tiles, probe_tiles, &job);
   return flops / (now_ns() - start) * 1e9;
+}
+
+// ---- distance ------------------------------------------------------------------------------------------------------
+
+typedef struct relay {
+  _Alignas(BB_ALIGN) atomic_uint turn;  // odd: the other thread's
+  _Alignas(BB_ALIGN) atomic_bool over;
+  char *lines;
+} relay;
+
+enum { RELAY_BYTES = 512 << 10, RELAY_ROUNDS = 12 };
+
+static void *write_lines(void *context) {
+  relay *r = context;
+  for (unsigned turn = 1; !atomic_load_explicit(&r->over, memory_order_relaxed);) {
+    if (atomic_load_explicit(&r->turn, memory_order_acquire) != turn) continue;
+    memset(r->lines, (int)turn, RELAY_BYTES);
+    atomic_store_explicit(&r->turn, turn + 1, memory_order_release);
+    turn += 2;
+  }
+  return NULL;
+}
+
+// Gives the other thread a turn and reads what it wrote. NaN if it does not answer for some 100 ms.
+static double read_lines(relay *r, unsigned turn) {
+  enum { PATIENCE = 100000000 };
+  int waited = 0;
+  atomic_store_explicit(&r->turn, turn, memory_order_release);
+  while (atomic_load_explicit(&r->turn, memory_order_acquire) != turn + 1)
+    if (waited++ == PATIENCE) return NAN;
+  const double start = now_ns();
+  for (size_t i = 0; i < RELAY_BYTES; i += BB_ALIGN) (void)*(const volatile char *)(r->lines + i);
+  return (now_ns() - start) * BB_ALIGN / RELAY_BYTES;
+}
+
+double team_transfer(const team *t) {
+  if (t->threads < 2 || !t->pinned) return NAN;
+  relay r = {.lines = bb_alloc(RELAY_BYTES)};
+  cpu_set_t there;
+  CPU_ZERO(&there);
+  CPU_SET((size_t)t->cpu[1], &there);
+  pthread_attr_t attributes;
+  pthread_t other;
+  double least = NAN;
+  if (!r.lines || pthread_attr_init(&attributes)) goto done;
+  team_settle(t);
+  const bool made =
+      !pthread_attr_setaffinity_np(&attributes, sizeof there, &there) && !pthread_create(&other, &attributes, write_lines, &r);
+  pthread_attr_destroy(&attributes);
+  if (!made) goto done;
+  for (unsigned i = 0; i < RELAY_ROUNDS; i++) {
+    const double ns = read_lines(&r, 2 * i + 1);
+    least = fmin(least, ns);
+    if (isnan(ns)) break;
+  }
+  atomic_store(&r.over, true);
+  pthread_join(other, NULL);
+done:
+  free(r.lines);
+  return least;
+}
+
+bool team_moved(const double transfer_ns[2]) {
+  return fmax(transfer_ns[0], transfer_ns[1]) > 1.5 * fmin(transfer_ns[0], transfer_ns[1]);
 }
 
 // ---- what else runs here -------------------------------------------------------------------------------------------

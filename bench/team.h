@@ -35,6 +35,13 @@ void team_pin(const team *t);
 // FMA rate of all threads at once, flop/s, over about 2 ms. *rounds is 0 at first and remembers the calibration.
 double team_probe(const team *t, const bb_probe *probe, size_t *rounds);
 
+// Nanoseconds that thread 0 takes to read a cache line that thread 1 has just written, in a stream of them; NaN if there is one
+// thread, if they are not pinned or if the other does not answer. Says whether they share a last-level cache: a host may move
+// virtual processors at any time. Between batches only.
+double team_transfer(const team *t);
+// Do two of these differ so much that the processors were moved in between?
+bool team_moved(const double transfer_ns[2]);
+
 // Returns after the workers have gone to sleep.
 void team_settle(const team *t);
 
