@@ -222,19 +222,26 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
 
 // Bounds of one measurement. A batch is long against the timer and against a thread's start; calls that are longer than
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
-// that are near each other, as long as that lets a network of 50 different layers be planned in half a minute.
+// that are near each other, as long as that lets a network of 50 different layers be planned in two minutes.
 enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 9 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 0.5, most_seconds = 4;
+static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 2, most_seconds = 4;
+// Whose least time after so many rounds is more than so many times the least of all is out.
+static const struct {
+  int rounds;
+  double limit;
+} cuts[] = {{1, 1.5}, {3, 1.2}, {6, 1.1}};
+enum { SPREAD_AFTER = 3 };  // rounds: see spread
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
-// Ratios below this are noise: no more rounds for them. Of those below `alike` that are not slower for certain the least
-// estimate wins, where there are none the first.
-static const double near = 1.01, alike = 1.03;
-static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run
+// Ratios below this are noise: no more rounds for them, and of those that are not slower for certain the least estimate wins,
+// where there are none the first.
+static const double near = 1.01;
+static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run, copies included
 
-// Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn.
-enum { MAX_COPIES = 8 };
-static const size_t copied_bytes = (size_t)16 << 20;  // of a candidate's copies together
+// Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn. Those
+// that the first cuts send away need none.
+enum { LEAST_COPIES = 3, MAX_COPIES = 8 };
+static const size_t copied_bytes = (size_t)48 << 20;  // of a candidate's copies together; LEAST_COPIES if one has no more
 
 typedef struct runner {
   bb_candidate candidate;
@@ -369,19 +376,32 @@ static bb_status pack_all(const bb_task *task, runner *list, int count, bb_error
     runner *r = &list[i];
     status = make_plan(task, &weights, r->candidate.kernel, &r->candidate.config, &r->plan[0], error);
     r->copies = !status;
-    const size_t bytes = status ? 0 : r->plan[0]->packed_bytes;
-    while (!status && bytes && r->copies < MAX_COPIES && bytes * (size_t)(r->copies + 1) <= copied_bytes) {
-      status = copy_plan(r->plan[0], &r->plan[r->copies], error);
-      r->copies += !status;
-    }
   }
   free(memory);
   return status;
 }
 
+// Copies of the packed weights of all that are not out, in other places.
+static bb_status spread(runner *list, int count, bb_error *error) {
+  bb_status status = BB_OK;
+  size_t all = 0;
+  for (int i = 0; i < count; i++) all += list[i].plan[0]->packed_bytes;
+  for (int i = 0; i < count; i++) {
+    runner *r = &list[i];
+    const size_t bytes = r->plan[0]->packed_bytes;
+    const int most = bytes && bytes <= copied_bytes ? bb_max(LEAST_COPIES, bb_min(MAX_COPIES, (int)(copied_bytes / bytes))) : 1;
+    for (; !status && !r->out && r->copies < most && all + bytes <= max_packed_bytes; all += bytes) {
+      status = copy_plan(r->plan[0], &r->plan[r->copies], error);
+      r->copies += !status;
+    }
+  }
+  return status;
+}
+
 // Seconds of a call. Hot: a batch of calls after one that fills the caches again, unless calls are long. Cold: each call with
-// its weights in no cache and no TLB; workspace and activations were filled by a call before, as by the layers before it in a
-// network.
+// its weights in no cache and no TLB, and all else as a call with other weights left it, as the layers before it do in a
+// network. Weights are evicted one call ahead, and are not those of the call before: lines that eviction left free would be
+// filled sooner.
 static double time_batch(runner *r, const arena *a, const bb_plan_options *options) {
   double seconds = 0;
   if (!options->cold) {
@@ -391,14 +411,14 @@ static double time_batch(runner *r, const arena *a, const bb_plan_options *optio
     for (int i = 0; i < r->calls; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
     seconds = now() - start;
   }
-  for (int i = 0; i < r->calls && options->cold; i++) {
-    const bb_plan *plan = r->plan[r->next++ % r->copies];
-    if (i == 0) bb_plan_run(plan, a->exec, options->pool, &a->io);
-    bb_evict(plan->packed, plan->packed_bytes);
-    bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, (void *)(uintptr_t)a);
+  for (int i = r->least < long_call ? -1 : 0; i < r->calls && options->cold; i++) {
+    const bb_plan *plan = r->plan[r->next++ % r->copies], *next = r->plan[r->next % r->copies];
+    bb_evict(next->packed, next->packed_bytes);
+    if (i >= 0)
+      bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, (void *)(uintptr_t)a);
     const double start = now();
     bb_plan_run(plan, a->exec, options->pool, &a->io);
-    seconds += now() - start;
+    seconds += i >= 0 ? now() - start : 0;
   }
   return seconds / r->calls;
 }
@@ -432,11 +452,17 @@ static int leader_of(const runner *list, int count, int rounds) {
   return leader;
 }
 
-// Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. The first rounds send away what
+static void cut(runner *list, int count, int rounds) {
+  double least = INFINITY;
+  for (int i = 0; i < count; i++) least = list[i].out ? least : fmin(least, list[i].least);
+  for (size_t c = 0; c < BB_COUNT(cuts); c++)
+    for (int i = 0; i < count; i++) list[i].out |= rounds == cuts[c].rounds && list[i].least > cuts[c].limit * least;
+}
+
+// Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. The first cuts send away what
 // is far behind even at its best; then those leave whose ratio to the leader, round by round, is not near with 95 % confidence
-// (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up. Returns
-// the winner.
-static int race(runner *list, int count, const arena *a, const bb_plan_options *options) {
+// (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up.
+static bb_status race(runner *list, int count, const arena *a, const bb_plan_options *options, int *winner, bb_error *error) {
   const double start = now();
   int rounds = 0, leader = 0;
   for (int i = 0; i < count; i++) {  // warm up
@@ -451,14 +477,15 @@ static int race(runner *list, int count, const arena *a, const bb_plan_options *
       list[i].least = fmin(list[i].least, seconds);
     }
     rounds++;
+    cut(list, count, rounds);
+    const bb_status status = rounds == SPREAD_AFTER ? spread(list, count, error) : BB_OK;
+    if (status) return status;
     leader = leader_of(list, count, rounds);
-    double least = INFINITY, sorted[MAX_ROUNDS];
-    for (int i = 0; i < count; i++) least = list[i].out ? least : fmin(least, list[i].least);
-    const double limit = rounds == 1 ? 2 : rounds == 3 ? 1.25 : INFINITY, spent = now() - start;
+    const double spent = now() - start;
+    double sorted[MAX_ROUNDS];
     open = false;
     for (int i = 0; i < count; i++) {
       if (list[i].out || i == leader) continue;
-      list[i].out = list[i].least > limit * least;
       if (rounds >= LEAST_ROUNDS) {
         ratios(&list[i], &list[leader], rounds, sorted);
         const int below = least_rank(rounds);
@@ -469,16 +496,16 @@ static int race(runner *list, int count, const arena *a, const bb_plan_options *
     }
     open &= spent < (rounds < LEAST_ROUNDS ? most_seconds : near_seconds);
   }
-  int winner = leader;
+  *winner = leader;
   for (int i = 0; i < count; i++) {
     double sorted[MAX_ROUNDS];
     if (list[i].out || i == leader) continue;
     ratios(&list[i], &list[leader], rounds, sorted);
-    if (sorted[least_rank(rounds)] > 1 || sorted[rounds / 2] > alike) continue;
-    const double cycles = list[i].candidate.cycles, least = list[winner].candidate.cycles;
-    if (cycles < least || (isnan(cycles) && isnan(least) && i < winner)) winner = i;
+    if (sorted[least_rank(rounds)] > 1 || sorted[rounds / 2] > near) continue;
+    const double cycles = list[i].candidate.cycles, least = list[*winner].candidate.cycles;
+    if (cycles < least || (isnan(cycles) && isnan(least) && i < *winner)) *winner = i;
   }
-  return winner;
+  return BB_OK;
 }
 
 // The fastest candidate.
@@ -501,7 +528,7 @@ static bb_status measure(const bb_task *task, const bb_plan_options *options, co
       bb_fail(error, status, "out of memory for the buffers of a measurement");
     if (!status) {
       if (options->cold) make_pages(&a);
-      winner = race(list, count, &a, options);
+      status = race(list, count, &a, options, &winner, error);
       bb_exec_destroy(a.exec);
       free(a.memory);
       if (a.pages) munmap((void *)(uintptr_t)a.pages, (size_t)PAGES * PAGE);

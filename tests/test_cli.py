@@ -269,6 +269,8 @@ class Conv(Cli):
         self.assertEqual(len({r["name"] for r in rows}), 8)
         self.assertEqual({(r["threads"], r["mb"], r["cache"]) for r in rows},
                          {(t, n, c) for t in (1, 2) for n in (1, 2) for c in ("hot", "cold")})
+        for row in rows:  # not there: one thread, or two that share a processor
+            self.assertTrue(0.05 < row.get("transfer_ns", 1) < 1e3 if row["threads"] == 2 and row["pinned"] else "transfer_ns" not in row)
 
     def test_one_name_twice(self):
         self.assertEqual([r["name"][-2:] for r in self.rows("conv", SMALL, SMALL, *QUICK)], ["ot", "#2"])
@@ -414,7 +416,7 @@ class Regret(Cli):
     def test_regret(self):
         program = os.path.join(os.path.dirname(PROGRAM), "bench", "regret")
         problem = "mb1ic64ih14oc96kh3ph1n\"r\""
-        for more in [[], ["--alg", "direct", "--plan", "measure"]]:
+        for more in [[], ["--alg", "direct", "--plan", "measure"], ["--plan", "measure", "--threads", "2"]]:
             result = subprocess.run([program, problem, "--cache", "hot,cold", "--format", "json", *QUICK, *more], capture_output=True,
                                     text=True)
             self.assertEqual(result.returncode, 0, result.stderr)
@@ -423,6 +425,9 @@ class Regret(Cli):
             for row in rows:
                 self.assertGreaterEqual(row["ratio"], 1)
                 self.assertTrue(row["ratio"] > 1 or row["chosen"] == row["best"])
+        result = subprocess.run([program, problem, "--plan", "measure", "--wisdom", "w", *QUICK], capture_output=True, text=True)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--wisdom", result.stderr)
 
 
 class Crossover(Cli):
