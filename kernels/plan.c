@@ -223,14 +223,15 @@ static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) 
 // Bounds of one measurement. A batch is long against the timer and against a thread's start; calls that are longer than
 // `long_call` fill the caches by themselves. Rounds: at first as many as it takes to tell candidates apart, then more for those
 // that are near each other, as long as that lets a network of 50 different layers be planned in two minutes.
-enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 61, LEAST_ROUNDS = 9 };
-static const double batch_seconds = 200e-6, long_call = 10e-3, near_seconds = 2, most_seconds = 4;
-// Whose least time after so many rounds is more than so many times the least of all is out.
+enum { MAX_CANDIDATES = 256, MAX_RUNNERS = 32, MAX_ROUNDS = 255, LEAST_ROUNDS = 9 };
+static const double batch_seconds = 500e-6, long_call = 10e-3, least_seconds = 0.2, near_seconds = 2, most_seconds = 4;
+// Whose least time after so many rounds and seconds is more than so many times the least of all is out. A host may take a
+// processor away for tens of milliseconds.
 static const struct {
   int rounds;
-  double limit;
-} cuts[] = {{1, 1.5}, {3, 1.2}, {6, 1.1}};
-enum { SPREAD_AFTER = 3 };  // rounds: see spread
+  double seconds, limit;
+} cuts[] = {{1, 0.05, 1.5}, {3, 0.1, 1.2}, {6, 0.15, 1.1}};
+enum { SPREAD_AFTER = 2 };  // cuts: see spread
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
 // Ratios below this are noise: no more rounds for them, and of those that are not slower for certain the least estimate wins,
@@ -241,7 +242,7 @@ static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run, cop
 // Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn. Those
 // that the first cuts send away need none.
 enum { LEAST_COPIES = 3, MAX_COPIES = 8 };
-static const size_t copied_bytes = (size_t)48 << 20;  // of a candidate's copies together; LEAST_COPIES if one has no more
+static const size_t copied_bytes[] = {(size_t)16 << 20, (size_t)48 << 20};  // of a candidate's copies together, hot and cold
 
 typedef struct runner {
   bb_candidate candidate;
@@ -252,11 +253,15 @@ typedef struct runner {
   double least, seconds[MAX_ROUNDS];  // of a call
 } runner;
 
+// Where activations and the workspace lie makes as much: rounds go through several of these.
+enum { MAX_ARENAS = 3 };
+static const size_t arena_bytes = (size_t)256 << 20;  // of all together, unless one has more
+
 typedef struct arena {
   bb_io io;
   bb_exec *exec;
   void *memory;
-  const char *pages;  // for forget_pages; NULL: none
+  size_t bytes;
 } arena;
 
 static double now(void) {
@@ -270,21 +275,22 @@ static double now(void) {
 // system's one page of zeros and take the place of no other line in the caches.
 enum { PAGES = 8192, PAGE = 4096 };
 
-static void make_pages(arena *a) {
+// NULL if there are none: then translations stay warm.
+static char *make_pages(void) {
   void *p = mmap(NULL, (size_t)PAGES * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) return;  // then translations stay warm
+  if (p == MAP_FAILED) return NULL;
 #ifdef MADV_NOHUGEPAGE
   (void)madvise(p, (size_t)PAGES * PAGE, MADV_NOHUGEPAGE);
 #endif
-  a->pages = p;
+  return p;
 }
 
 // Tiles for every thread, long enough for all to wake up.
 static void forget_pages(void *context, size_t first, size_t last, int thread) {
-  const arena *a = context;
+  const volatile char *pages = context;
   (void)thread;
   const double end = now() + 10e-6 * (double)(last - first);
-  for (size_t i = 0; i < PAGES && a->pages; i++) (void)*(const volatile char *)(a->pages + i * PAGE);
+  for (size_t i = 0; i < PAGES && pages; i++) (void)pages[i * PAGE];
   while (now() < end) {
   }
 }
@@ -323,9 +329,14 @@ static void fill(float *p, size_t floats) {
 }
 
 // Memory of so many arrays of floats in one allocation, filled; NULL where an array has none.
-static void *allocate(const size_t *floats, float **at, size_t count) {
+static size_t bytes_of(const size_t *floats, size_t count) {
   size_t bytes = 0;
   for (size_t i = 0; i < count; i++) bytes += bb_align_up(floats[i] * sizeof(float), BB_ALIGN);
+  return bytes;
+}
+
+static void *allocate(const size_t *floats, float **at, size_t count) {
+  const size_t bytes = bytes_of(floats, count);
   char *memory = bb_alloc(bytes), *next = memory;
   if (!memory) return NULL;
   fill((float *)(void *)memory, bytes / sizeof(float));
@@ -354,6 +365,25 @@ static bb_status make_arena(const bb_task *task, const bb_plan *const *plans, in
   a->io = (bb_io){.x = at[0], .x2 = at[1], .x_scale = at[2], .y_scale = at[3], .y = at[4], .y2 = at[5], .gap = at[6]};
   const bb_status status = bb_exec_create(plans, (size_t)count, threads, &a->exec);
   if (status) free(a->memory);
+  if (!status) a->bytes = bytes_of(floats, BB_COUNT(floats)) + bb_exec_bytes(a->exec);
+  return status;
+}
+
+static void free_arenas(arena *a, int arenas) {
+  for (int i = 0; i < arenas; i++) {
+    bb_exec_destroy(a[i].exec);
+    free(a[i].memory);
+  }
+}
+
+static bb_status make_arenas(const bb_task *task, const bb_plan *const *plans, int count, int threads, arena a[MAX_ARENAS],
+                             int *arenas) {
+  bb_status status = make_arena(task, plans, count, threads, &a[0]);
+  for (*arenas = !status; !status && *arenas < MAX_ARENAS && (size_t)(*arenas + 1) * a[0].bytes <= arena_bytes;) {
+    status = make_arena(task, plans, count, threads, &a[*arenas]);
+    *arenas += !status;
+  }
+  if (status) free_arenas(a, *arenas);
   return status;
 }
 
@@ -381,16 +411,19 @@ static bb_status pack_all(const bb_task *task, runner *list, int count, bb_error
   return status;
 }
 
-// Copies of the packed weights of all that are not out, in other places.
-static bb_status spread(runner *list, int count, bb_error *error) {
+// Copies of the packed weights of all that are not out, in other places. Cold weights need some, see time_batch; hot ones that
+// take a good part of the last cache only get hot when they are used again and again.
+static bb_status spread(runner *list, int count, bool cold, bb_error *error) {
   bb_status status = BB_OK;
   size_t all = 0;
   for (int i = 0; i < count; i++) all += list[i].plan[0]->packed_bytes;
   for (int i = 0; i < count; i++) {
     runner *r = &list[i];
     const size_t bytes = r->plan[0]->packed_bytes;
-    const int most = bytes && bytes <= copied_bytes ? bb_max(LEAST_COPIES, bb_min(MAX_COPIES, (int)(copied_bytes / bytes))) : 1;
-    for (; !status && !r->out && r->copies < most && all + bytes <= max_packed_bytes; all += bytes) {
+    int wanted = 1;
+    if (bytes && bytes <= copied_bytes[cold])
+      wanted = bb_max(cold ? LEAST_COPIES : 1, bb_min(MAX_COPIES, (int)(copied_bytes[cold] / bytes)));
+    for (; !status && !r->out && r->copies < wanted && all + bytes <= max_packed_bytes; all += bytes) {
       status = copy_plan(r->plan[0], &r->plan[r->copies], error);
       r->copies += !status;
     }
@@ -402,7 +435,7 @@ static bb_status spread(runner *list, int count, bb_error *error) {
 // its weights in no cache and no TLB, and all else as a call with other weights left it, as the layers before it do in a
 // network. Weights are evicted one call ahead, and are not those of the call before: lines that eviction left free would be
 // filled sooner.
-static double time_batch(runner *r, const arena *a, const bb_plan_options *options) {
+static double time_batch(runner *r, const arena *a, char *pages, const bb_plan_options *options) {
   double seconds = 0;
   if (!options->cold) {
     const bb_plan *plan = r->plan[r->next++ % r->copies];
@@ -414,8 +447,7 @@ static double time_batch(runner *r, const arena *a, const bb_plan_options *optio
   for (int i = r->least < long_call ? -1 : 0; i < r->calls && options->cold; i++) {
     const bb_plan *plan = r->plan[r->next++ % r->copies], *next = r->plan[r->next % r->copies];
     bb_evict(next->packed, next->packed_bytes);
-    if (i >= 0)
-      bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, (void *)(uintptr_t)a);
+    if (i >= 0) bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, pages);
     const double start = now();
     bb_plan_run(plan, a->exec, options->pool, &a->io);
     seconds += i >= 0 ? now() - start : 0;
@@ -452,41 +484,44 @@ static int leader_of(const runner *list, int count, int rounds) {
   return leader;
 }
 
-static void cut(runner *list, int count, int rounds) {
+static void cut(runner *list, int count, double limit) {
   double least = INFINITY;
   for (int i = 0; i < count; i++) least = list[i].out ? least : fmin(least, list[i].least);
-  for (size_t c = 0; c < BB_COUNT(cuts); c++)
-    for (int i = 0; i < count; i++) list[i].out |= rounds == cuts[c].rounds && list[i].least > cuts[c].limit * least;
+  for (int i = 0; i < count; i++) list[i].out |= list[i].least > limit * least;
 }
 
 // Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. The first cuts send away what
 // is far behind even at its best; then those leave whose ratio to the leader, round by round, is not near with 95 % confidence
 // (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up.
-static bb_status race(runner *list, int count, const arena *a, const bb_plan_options *options, int *winner, bb_error *error) {
+static bb_status race(runner *list, int count, const arena *a, int arenas, char *pages, const bb_plan_options *options,
+                      int *winner, bb_error *error) {
   const double start = now();
   int rounds = 0, leader = 0;
+  size_t cut_so_far = 0;
   for (int i = 0; i < count; i++) {  // warm up
-    list[i].least = time_batch(&list[i], a, options);
+    list[i].least = time_batch(&list[i], a, pages, options);
     list[i].calls = 1 + (int)(batch_seconds / fmax(list[i].least, 1e-7));
   }
   for (bool open = true; open && rounds < MAX_ROUNDS;) {
     for (int i = 0; i < count; i++) {
       if (list[i].out) continue;
-      const double seconds = time_batch(&list[i], a, options);
+      const double seconds = time_batch(&list[i], &a[rounds % arenas], pages, options);
       list[i].seconds[rounds] = seconds;
       list[i].least = fmin(list[i].least, seconds);
     }
     rounds++;
-    cut(list, count, rounds);
-    const bb_status status = rounds == SPREAD_AFTER ? spread(list, count, error) : BB_OK;
-    if (status) return status;
-    leader = leader_of(list, count, rounds);
     const double spent = now() - start;
+    if (cut_so_far < BB_COUNT(cuts) && rounds >= cuts[cut_so_far].rounds && spent >= cuts[cut_so_far].seconds) {
+      cut(list, count, cuts[cut_so_far++].limit);
+      const bb_status status = cut_so_far == SPREAD_AFTER ? spread(list, count, options->cold, error) : BB_OK;
+      if (status) return status;
+    }
+    leader = leader_of(list, count, rounds);
     double sorted[MAX_ROUNDS];
     open = false;
     for (int i = 0; i < count; i++) {
       if (list[i].out || i == leader) continue;
-      if (rounds >= LEAST_ROUNDS) {
+      if (rounds >= LEAST_ROUNDS && spent >= least_seconds) {
         ratios(&list[i], &list[leader], rounds, sorted);
         const int below = least_rank(rounds);
         list[i].out |= sorted[below] > near;
@@ -521,17 +556,17 @@ static bb_status measure(const bb_task *task, const bb_plan_options *options, co
   bb_status status = count ? BB_OK : refuse(task, options, error);
   if (count > 1) {
     const bb_plan *plans[MAX_RUNNERS];
-    arena a;
+    arena a[MAX_ARENAS];
+    int arenas;
     status = pack_all(task, list, count, error);
     for (int i = 0; i < count; i++) plans[i] = list[i].plan[0];
-    if (!status && (status = make_arena(task, plans, count, options->threads, &a)))
+    if (!status && (status = make_arenas(task, plans, count, options->threads, a, &arenas)))
       bb_fail(error, status, "out of memory for the buffers of a measurement");
     if (!status) {
-      if (options->cold) make_pages(&a);
-      status = race(list, count, &a, options, &winner, error);
-      bb_exec_destroy(a.exec);
-      free(a.memory);
-      if (a.pages) munmap((void *)(uintptr_t)a.pages, (size_t)PAGES * PAGE);
+      char *pages = options->cold ? make_pages() : NULL;
+      status = race(list, count, a, arenas, pages, options, &winner, error);
+      free_arenas(a, arenas);
+      if (pages) munmap(pages, (size_t)PAGES * PAGE);
     }
     for (int i = 0; i < count; i++)
       for (int k = 0; k < list[i].copies; k++) bb_plan_destroy(list[i].plan[k]);
