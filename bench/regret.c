@@ -34,7 +34,7 @@
 
 // Winners that take so much longer in a first try do not come near.
 static const double near = 1.3;
-// A contest takes place in so many allocations, in more of them while its interval is wider than this.
+// Allocations that a contest goes through: more than the least while its interval is wider than this.
 static const double wide = 1.03;
 enum { LEAST_PLACES = 4, MOST_PLACES = 12 };
 // A row during which processors moved is done again, at most so often.
@@ -101,7 +101,7 @@ static message measure_apart(const study *s, const bb_task *task, bb_plan_option
   const bool told = child > 0 && read(ends[0], &m, sizeof m) == sizeof m;
   close(ends[0]);
   if (child > 0) waitpid(child, NULL, 0);
-  if (!told) m.code = fail(EXIT_SYSTEM, "no answer from a process that measures");
+  if (!told) m.code = interrupted() ? EXIT_INTERRUPTED : fail(EXIT_SYSTEM, "no answer from a process that measures");
   return m;
 }
 
