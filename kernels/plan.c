@@ -234,8 +234,7 @@ static const struct {
 enum { SPREAD_AFTER = 2 };  // cuts: see spread
 // Estimates are off by less than this factor: what is predicted to be slower does not run.
 static const double hopeless = 2;
-// Ratios below this are noise: no more rounds for them, and of those that are not slower for certain the least estimate wins,
-// where there are none the first.
+// Ratios below this are noise: no more rounds for them, and the least estimate wins, where there are none the first.
 static const double near = 1.01;
 static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run, copies included
 
@@ -536,7 +535,7 @@ static bb_status race(runner *list, int count, const arena *a, int arenas, char 
     double sorted[MAX_ROUNDS];
     if (list[i].out || i == leader) continue;
     ratios(&list[i], &list[leader], rounds, sorted);
-    if (sorted[least_rank(rounds)] > 1 || sorted[rounds / 2] > near) continue;
+    if (sorted[rounds / 2] > near) continue;
     const double cycles = list[i].candidate.cycles, least = list[*winner].candidate.cycles;
     if (cycles < least || (isnan(cycles) && isnan(least) && i < *winner)) *winner = i;
   }
