@@ -240,8 +240,11 @@ static const size_t max_packed_bytes = (size_t)1 << 30;  // of all that run, cop
 
 // Where weights happen to lie makes up to 10 % of a call (cache sets, pages): batches go through copies of them in turn. Those
 // that the first cuts send away need none.
-enum { LEAST_COPIES = 3, MAX_COPIES = 8, HEAVY_CALLS = 5 };
+enum { LEAST_COPIES = 3, MAX_COPIES = 8 };
 static const size_t copied_bytes[] = {(size_t)16 << 20, (size_t)48 << 20};  // of a candidate's copies together, hot and cold
+// Hot weights of more than this take a good part of a last cache: they are in it only after some calls.
+static const size_t heavy_bytes = (size_t)8 << 20;
+enum { HEAVY_CALLS = 5 };
 
 typedef struct runner {
   bb_candidate candidate;
@@ -262,6 +265,13 @@ typedef struct arena {
   void *memory;
   size_t bytes;  // of memory
 } arena;
+
+// What all candidates run on.
+typedef struct ground {
+  arena arena[MAX_ARENAS];
+  int arenas;
+  char *pages;  // for forget_pages; NULL: none
+} ground;
 
 static double now(void) {
   struct timespec t;
@@ -380,22 +390,26 @@ static bb_status make_arena(const bb_task *task, const bb_plan *const *plans, in
   return status;
 }
 
-static void free_arenas(arena *a, int arenas) {
-  for (int i = 0; i < arenas; i++) {
-    bb_exec_destroy(a[i].exec);
-    free(a[i].memory);
+static void free_ground(ground *g) {
+  for (int i = 0; i < g->arenas; i++) {
+    bb_exec_destroy(g->arena[i].exec);
+    free(g->arena[i].memory);
   }
+  if (g->pages) munmap(g->pages, (size_t)PAGES * PAGE);
 }
 
-static bb_status make_arenas(const bb_task *task, const bb_plan *const *plans, int count, int threads, arena a[MAX_ARENAS],
-                             int *arenas) {
-  bb_status status = make_arena(task, plans, count, threads, &a[0]);
-  const size_t bytes = status ? 0 : a[0].bytes + bb_exec_bytes(a[0].exec);
-  for (*arenas = !status; !status && *arenas < MAX_ARENAS && (size_t)(*arenas + 1) * bytes <= arena_bytes;) {
-    status = make_arena(task, plans, count, threads, &a[*arenas]);
-    *arenas += !status;
-  }
-  if (status) free_arenas(a, *arenas);
+static bb_status make_ground(const bb_task *task, const bb_plan *const *plans, int count, const bb_plan_options *options,
+                             ground *g) {
+  *g = (ground){.pages = options->cold ? make_pages() : NULL};
+  bb_status status;
+  size_t bytes;
+  do {
+    arena *a = &g->arena[g->arenas];
+    status = make_arena(task, plans, count, options->threads, a);
+    g->arenas += !status;
+    bytes = status ? 0 : a->bytes + bb_exec_bytes(a->exec);
+  } while (!status && g->arenas < MAX_ARENAS && (size_t)(g->arenas + 1) * bytes <= arena_bytes);
+  if (status) free_ground(g);
   return status;
 }
 
@@ -443,17 +457,17 @@ static bb_status spread(runner *list, int count, bool cold, bb_error *error) {
   return status;
 }
 
-// Seconds of a call. Hot: a batch of calls after one that fills the caches again, or after some if weights take a good part of
-// the last one, unless calls are long. Cold: each call with
-// its weights in no cache and no TLB, and all else as a call with other weights left it, as the layers before it do in a
-// network. Weights are evicted one call ahead, and are not those of the call before: lines that eviction left free would be
-// filled sooner.
-static double time_batch(runner *r, const arena *a, char *pages, const bb_plan_options *options) {
+// Seconds of a call. Hot: a batch of calls after one or HEAVY_CALLS that fill the caches again, unless calls are long. Cold:
+// each call with its weights in no cache and no TLB, and all else as a call with other weights left it, as the layers before it
+// do in a network. Weights are evicted one call ahead, and are not those of the call before: lines that eviction left free
+// would be filled sooner.
+static double time_batch(runner *r, const ground *g, int round, const bb_plan_options *options) {
   double seconds = 0;
-  forgetting forget = {pages, a};
+  const arena *a = &g->arena[round % g->arenas];
+  forgetting forget = {g->pages, a};
   if (!options->cold) {
     const bb_plan *plan = r->plan[r->next++ % r->copies];
-    const int before = r->least >= long_call ? 0 : plan->packed_bytes > copied_bytes[false] / 2 ? HEAVY_CALLS : 1;
+    const int before = r->least >= long_call ? 0 : plan->packed_bytes > heavy_bytes ? HEAVY_CALLS : 1;
     for (int i = 0; i < before; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
     const double start = now();
     for (int i = 0; i < r->calls; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
@@ -508,19 +522,18 @@ static void cut(runner *list, int count, double limit) {
 // Rounds over all candidates, so that a change of the clock or a busy neighbour meets them all. The first cuts send away what
 // is far behind even at its best; then those leave whose ratio to the leader, round by round, is not near with 95 % confidence
 // (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up.
-static bb_status race(runner *list, int count, const arena *a, int arenas, char *pages, const bb_plan_options *options,
-                      int *winner, bb_error *error) {
+static bb_status race(runner *list, int count, const ground *g, const bb_plan_options *options, int *winner, bb_error *error) {
   const double start = now();
   int rounds = 0, leader = 0;
   size_t cut_so_far = 0;
   for (int i = 0; i < count; i++) {  // warm up
-    list[i].least = time_batch(&list[i], a, pages, options);
+    list[i].least = time_batch(&list[i], g, 0, options);
     list[i].calls = 1 + (int)(batch_seconds / fmax(list[i].least, 1e-7));
   }
   for (bool open = true; open && rounds < MAX_ROUNDS;) {
     for (int i = 0; i < count; i++) {
       if (list[i].out) continue;
-      const double seconds = time_batch(&list[i], &a[rounds % arenas], pages, options);
+      const double seconds = time_batch(&list[i], g, rounds, options);
       list[i].seconds[rounds] = seconds;
       list[i].least = fmin(list[i].least, seconds);
     }
@@ -571,17 +584,14 @@ static bb_status measure(const bb_task *task, const bb_plan_options *options, co
   bb_status status = count ? BB_OK : refuse(task, options, error);
   if (count > 1) {
     const bb_plan *plans[MAX_RUNNERS];
-    arena a[MAX_ARENAS];
-    int arenas;
+    ground g;
     status = pack_all(task, list, count, error);
     for (int i = 0; i < count; i++) plans[i] = list[i].plan[0];
-    if (!status && (status = make_arenas(task, plans, count, options->threads, a, &arenas)))
+    if (!status && (status = make_ground(task, plans, count, options, &g)))
       bb_fail(error, status, "out of memory for the buffers of a measurement");
     if (!status) {
-      char *pages = options->cold ? make_pages() : NULL;
-      status = race(list, count, a, arenas, pages, options, &winner, error);
-      free_arenas(a, arenas);
-      if (pages) munmap(pages, (size_t)PAGES * PAGE);
+      status = race(list, count, &g, options, &winner, error);
+      free_ground(&g);
     }
     for (int i = 0; i < count; i++)
       for (int k = 0; k < list[i].copies; k++) bb_plan_destroy(list[i].plan[k]);
