@@ -51,6 +51,22 @@ BB_INLINE vf vsub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 BB_INLINE vf vmul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 BB_INLINE vf vdiv(vf a, vf b) { return _mm256_div_ps(a, b); }
 BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }  // a*b + c
+// sum[j] += *a * b[j], j < nr <= 3. As instructions: gcc moves and spills where 4x3 sums, 3 weights and a pixel are all
+// registers.
+BB_INLINE void vfma_bcast(const int nr, vf *sum, const float *a, const vf *b) {
+  vf v;
+  if (nr == 1) {
+    __asm__("vbroadcastss %2, %1\n\tvfmadd231ps %3, %1, %0" : "+x"(sum[0]), "=&x"(v) : "m"(*a), "x"(b[0]));
+  } else if (nr == 2) {
+    __asm__("vbroadcastss %3, %2\n\tvfmadd231ps %4, %2, %0\n\tvfmadd231ps %5, %2, %1"
+            : "+x"(sum[0]), "+x"(sum[1]), "=&x"(v)
+            : "m"(*a), "x"(b[0]), "x"(b[1]));
+  } else {
+    __asm__("vbroadcastss %4, %3\n\tvfmadd231ps %5, %3, %0\n\tvfmadd231ps %6, %3, %1\n\tvfmadd231ps %7, %3, %2"
+            : "+x"(sum[0]), "+x"(sum[1]), "+x"(sum[2]), "=&x"(v)
+            : "m"(*a), "x"(b[0]), "x"(b[1]), "x"(b[2]));
+  }
+}
 // *a*b + c. AVX-512 broadcasts in the FMA.
 enum { FMA_BROADCASTS = 0 };
 BB_INLINE vf vfma_at(const float *a, vf b, vf c) { return vfma(vbcast(a), b, c); }

@@ -40,6 +40,10 @@ BB_INLINE vf vsub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 BB_INLINE vf vmul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 BB_INLINE vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
 BB_INLINE vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }  // a*b + c
+// sum[j] += *a * b[j], j < nr; see avx2/vec.h.
+BB_INLINE void vfma_bcast(const int nr, vf *sum, const float *a, const vf *b) {
+  for (int j = 0; j < nr; j++) sum[j] = vfma(vbcast(a), b[j], sum[j]);
+}
 // *a*b + c without a register for *a: as fast where loads leave room (Zen 4: 28 of them and 4 loads of zmm in 28 cycles).
 enum { FMA_BROADCASTS = 1 };
 BB_INLINE vf vfma_at(const float *a, vf b, vf c) {

@@ -24,6 +24,9 @@ BB_INLINE vf vadd(vf a, vf b) { return a + b; }
 BB_INLINE vf vsub(vf a, vf b) { return a - b; }
 BB_INLINE vf vmul(vf a, vf b) { return a * b; }
 BB_INLINE vf vfma(vf a, vf b, vf c) { return a * b + c; }
+BB_INLINE void vfma_bcast(const int nr, vf *sum, const float *a, const vf *b) {
+  for (int j = 0; j < nr; j++) sum[j] = vfma(*a, b[j], sum[j]);
+}
 enum { FMA_BROADCASTS = 0 };
 BB_INLINE vf vfma_at(const float *a, vf b, vf c) { return vfma(*a, b, c); }
 BB_INLINE vf vfnma(vf a, vf b, vf c) { return c - a * b; }

@@ -9,6 +9,8 @@
 
 #include "../common.h"
 
+#define UNROLL_TAPS 0
+
 // b*a[lane] + c; lane is a constant once the loop around is gone.
 BB_INLINE vf vfma_lane(vf a, const int lane, vf b, vf c) {
   return lane == 0   ? vfmaq_laneq_f32(c, b, a, 0)

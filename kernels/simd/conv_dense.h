@@ -58,6 +58,9 @@ BB_INLINE span segment(const geometry *g, int i) {
   return (span){i / parts, cut(g->cols, tiles, cut(tiles, parts, part)), cut(g->cols, tiles, cut(tiles, parts, part + 1))};
 }
 
+// 1x1 of unrolled blocks has no room to fetch pixels, and fetches weights once per tile (conv_taps.h).
+enum { FETCH_BY_TILE = ONE_TAP && UNROLL_TAPS };
+
 // ---- register tiles ------------------------------------------------------------------------------------------------
 
 // What the tiles of one weights panel share.
@@ -69,7 +72,7 @@ typedef struct panel {
   ptrdiff_t x_block, x_tap_row, x_tap_col, x_col;
   ptrdiff_t y_block, x2_block;
   float low, high;
-  weight_stream stream;  // every tap of a tile fetches a step
+  weight_stream stream;  // every tap of a tile fetches a step; FETCH_BY_TILE: every tile does
 } panel;
 
 // Which taps the pixels of a tile meet, and where they lie if not side by side.
@@ -155,12 +158,15 @@ BB_INLINE void tile(const int mr, const int nr, const int stride, const int tail
     if (x2) tail_add(mr, tail, &tails, x2 + full * x2_block);
   }
 
+  if (FETCH_BY_TILE) fetch_weights(&p->stream);
   for (int b = 0; b < p->blocks; b++, x += p->x_block) {
     const int lanes = p->lanes[b], tap = lanes * nr * VL;
     const float *const next = b + 1 < p->blocks ? x + p->x_block : right;
     if (ONE_TAP) {
-      fetch_pixels(mr, next, at);
-      fetch_weights(&p->stream);
+      if (!FETCH_BY_TILE) {
+        fetch_pixels(mr, next, at);
+        fetch_weights(&p->stream);
+      }
       if (tail)
         taps_tail(mr, nr, tail, false, acc, &tails, x + done, at, w + done * nr * VL, lanes - done);
       else
@@ -626,6 +632,7 @@ static void dense_run(const bb_args *a, size_t first_item, size_t last_item) {
           p->low = last && clamp ? clamp_low(t->epilogue.act) : -INFINITY;
           p->high = last && clamp ? clamp_high(t->epilogue.act) : INFINITY;
           const size_t floats = taps_of(t, group * xb + b0, group * xb + b1) * (size_t)nr * VL;
+          if (FETCH_BY_TILE) p->stream.step = bb_ceil_div((int)(floats / LINE), tiles) * LINE;
           // The panel that comes next, if it has not been read before or is gone again.
           const bool over = last && i + 1 < strips;
           const bool in_l2 = (over || (i > 0 && !last)) && floats_kg * sizeof(float) <= KEPT_BYTES;

@@ -403,9 +403,10 @@ BB_INLINE void multiply_tile(const int mr, const int nr, product *p, const float
   int done = taps_begin(mr, nr, acc, v, at, u, p->blocks ? p->lanes[0] : 0);
   for (int b = 0; b < p->blocks; b++, v += p->v_block) {
     const int lanes = p->lanes[b];
-    // The next register tile's pixels: short pieces of many streams (AVX2: 84 -> 87 %, 82 -> 90 % of peak; AVX-512: the same).
+    // The next register tile's pixels: short pieces of many streams. Processors find them where blocks are unrolled
+    // (conv_taps.h).
     BB_UNROLL
-    for (int i = 0; i < mr * VL; i += LINE) __builtin_prefetch(v + mr * VL + i, 0, 3);
+    for (int i = 0; i < mr * VL && !UNROLL_TAPS; i += LINE) __builtin_prefetch(v + mr * VL + i, 0, 3);
     if (p->x) fetch_lines(p->x);
     if (p->y) fetch_lines(p->y);
     int c = done;
