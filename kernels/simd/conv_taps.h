@@ -16,8 +16,8 @@
 BB_INLINE double tap_loads(double mr, int nr) { return mr + nr; }
 
 // The VL channels of a full block, without a loop, where UNROLL_TAPS: two 256-bit FMAs per cycle leave room for little
-// else, least of all while another thread runs on the same core. A loop adds three instructions to 19; and its loads stay in one
-// line for long, where those of an unrolled block each advance by the same distance from block to block, which processors
+// else, least of all while another thread runs on the same core. A loop adds three instructions to 19; and its loads stay in
+// one line for long, where those of an unrolled block each advance by the same distance from block to block, which processors
 // prefetch: fetching pixels ahead costs then. (Zen 3 beside such a thread, 1x1 of mb_pw14: a loop 60 % of peak, unrolled 66,
 // without fetching 70, with vfma_bcast 83; oneDNN 83 to 88.)
 BB_INLINE void taps_block(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w) {
