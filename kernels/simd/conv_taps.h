@@ -13,6 +13,13 @@
 #define UNROLL_TAPS (VL == 8)
 #endif
 
+// Sanitizers check every load: eight times as many take minutes to compile.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNROLL_BLOCK
+#else
+#define UNROLL_BLOCK BB_UNROLL
+#endif
+
 BB_INLINE double tap_loads(double mr, int nr) { return mr + nr; }
 
 // The VL channels of a full block, without a loop, where UNROLL_TAPS: two 256-bit FMAs per cycle leave room for little
@@ -21,7 +28,7 @@ BB_INLINE double tap_loads(double mr, int nr) { return mr + nr; }
 // prefetch: fetching pixels ahead costs then. (Zen 3 beside such a thread, 1x1 of mb_pw14: a loop 60 % of peak, unrolled 66,
 // without fetching 70, with vfma_bcast 83; oneDNN 83 to 88.)
 BB_INLINE void taps_block(const int mr, const int nr, vf acc[][NR_MAX], const float *x, const ptrdiff_t *at, const float *w) {
-  BB_UNROLL
+  UNROLL_BLOCK
   for (int c = 0; c < VL; c++) {
     vf b[NR_MAX];
     BB_UNROLL
