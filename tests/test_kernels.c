@@ -271,6 +271,39 @@ static void add_winograd(void) {
   }
 }
 
+// The same of a first layer's Winograd: the residues of its tile with one to four channels, then widths around its register
+// tiles, vectors of tiles and segments of 128 pixels.
+static void add_winograd_stem(const bb_kernel *kernel) {
+  static const char *const fused[] = {"",
+                                      "+bias+relu",
+                                      "+bias+add+relu6",
+                                      "+pre_bn+pre_relu",
+                                      "+bias+silu",
+                                      "+bias+gap+relu",
+                                      "+pre_scale+bias",
+                                      "+addafter",
+                                      "+add",
+                                      "+bias+silu+second+gap",
+                                      "+pre_bn+bias+gap+scale"};
+  static const int wide[] = {7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 126, 127, 128, 129, 130, 145, 161, 255, 257};
+  char text[200];
+  if (kernel->alg == BB_ALG_DIRECT || kernel->x_block != 1 || kernel->y_block <= 1) return;
+  for (int i = 0; i < 4 * 9 * 9; i++) {
+    const int C = 1 + i % 4, top = i / 4 % 3, left = i / 12 % 3, P = 1 + i / 36 % 3, Q = 1 + i / 108 % 3;
+    const int H = P + 2 - top - i % 3, W = Q + 2 - left - (i + 1) % 3;
+    if (H < 1 || W < 1) continue;
+    snprintf(text, sizeof text, "mb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", 1 + i % 2, C, H, W, 1 + 7 * i % 37, P, Q, top,
+             left, fused[i % (int)BB_COUNT(fused)]);
+    add((test_case){.task = parse(text), .only = kernel, .tail = i % 4 != 0, .place = (place)(i % (SLICED + 1))});
+  }
+  for (int i = 0; i < 2 * (int)BB_COUNT(wide); i++) {
+    const int Q = wide[i / 2], P = 4 + i % 3;
+    snprintf(text, sizeof text, "mb1ic%dih%diw%doc%doh%dow%dkh3kw3ph1pw1%s", i % 2 ? 3 : 1 + i / 2 % 4, P, Q, 17 + i, P, Q,
+             fused[i % (int)BB_COUNT(fused)]);
+    add((test_case){.task = parse(text), .only = kernel});
+  }
+}
+
 static void add_tails(uint64_t seed) {
   static bb_conv list[BB_TAILS_SELECTED];
   if (!bb_tails_select(seed, BB_TAILS_SELECTED, list)) exit(5);
@@ -786,7 +819,9 @@ int main(int argc, char **argv) {
   }
   add_listed();
   for (size_t k = 0; k < bb_kernel_count(); k++) {
-    if (runs(bb_kernel_at(k))) add_edges(bb_kernel_at(k));
+    if (!runs(bb_kernel_at(k))) continue;
+    add_edges(bb_kernel_at(k));
+    add_winograd_stem(bb_kernel_at(k));
   }
   add_1x1();
   add_winograd();

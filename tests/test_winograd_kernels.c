@@ -144,6 +144,7 @@ static void not_finite_input_spoils_its_tiles(void **state) {
   size_t at = 0;
   for (const bb_kernel *k; (k = next(&at));) {
     of_the_input(k, "mb2ic20ih9iw8oc19oh9ow8kh3kw3ph1pw1", false);
+    of_the_input(k, "mb2ic3ih9iw21oc19oh9ow21kh3kw3ph1pw1+bias", false);
     of_the_input(k, "mb1ic5ih7iw9oc6oh8ow7kh3kw3ph2pw0+bias", false);
     of_the_input(k, "g2mb1ic32ih8iw7oc32oh8ow7kh3kw3ph1pw1", false);
     of_the_input(k, "g3mb1ic15ih8iw7oc12oh8ow7kh3kw3ph1pw1", true);
@@ -155,6 +156,7 @@ static void not_finite_weight_spoils_its_channel(void **state) {
   size_t at = 0;
   for (const bb_kernel *k; (k = next(&at));) {
     of_the_weights(k, "mb2ic20ih9iw8oc19oh9ow8kh3kw3ph1pw1");
+    of_the_weights(k, "mb2ic3ih9iw21oc19oh9ow21kh3kw3ph1pw1");
     of_the_weights(k, "g2mb1ic10ih6oc18kh3ph1+bias");
   }
 }

@@ -14,153 +14,36 @@
 #define BB_CONV_STEM_H
 
 #include "../bb.h"
-#include "conv.h"
+#include "conv_strip.h"
 
 enum {
-  STEM_C = 4,                       // more input channels are better off in blocks
   STEM_AHEAD = 2,                   // tiles; 1 and 4 are no better
   STEM_KINDS = 1 + FMA_BROADCASTS,  // bb_config.tile: 1 = in_fma
 };
 
 static bool stem_accepts(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
-  return c->G == 1 && c->C <= STEM_C && t->x.block == 1 && t->y.block == VL;
+  return c->G == 1 && c->C <= STRIP_C && t->x.block == 1 && t->y.block == VL;
 }
 
-// ---- the copied rows: [c][row][phase][pitch] -----------------------------------------------------------------------
+// ---- the memory of a thread ----------------------------------------------------------------------------------------
 
-typedef struct stem_strip {
-  int rows, pitch;         // input rows of a band, floats of a phase of a row
-  ptrdiff_t row, channel;  // strides
-  size_t taps;             // of the whole filter
-  // Byte offsets in the memory of a thread, behind the taps' places: what they fetch, the rows, raw sums; and all of it.
-  size_t ahead, strip, sums, bytes;
-} stem_strip;
+typedef struct stem_memory {
+  strip strip;
+  size_t taps;  // of the whole filter
+  // Byte offsets, behind the taps' places: what they fetch, the rows, raw sums; and all of it.
+  size_t ahead, rows, sums, bytes;
+} stem_memory;
 
-BB_INLINE stem_strip stem_strip_of(const bb_task *t, const bb_config *config) {
+BB_INLINE stem_memory stem_memory_of(const bb_task *t, const bb_config *config) {
   const bb_conv *c = &t->problem.conv;
-  stem_strip s;
-  s.rows = (bb_min(config->rows, c->P) - 1) * c->stride_h + (c->R - 1) * c->dil_h + 1;
-  s.pitch = c->Q + (c->S - 1) * c->dil_w / c->stride_w;
-  s.row = (ptrdiff_t)c->stride_w * s.pitch;
-  s.channel = s.rows * s.row;
+  stem_memory s = {.strip = strip_of(c, config->rows, c->stride_w, c->Q + (c->S - 1) * c->dil_w / c->stride_w)};
   s.taps = (size_t)(c->R * c->C * c->S);
   s.ahead = bb_align_up(s.taps * sizeof(int), BB_ALIGN);
-  s.strip = s.ahead + bb_align_up(s.taps * sizeof(ptrdiff_t), BB_ALIGN);
-  // A vector of pixels may be loaded where the last of them only is wanted.
-  s.sums = s.strip + bb_align_up(((size_t)c->C * (size_t)s.channel + VL) * sizeof(float), BB_ALIGN);
+  s.rows = s.ahead + bb_align_up(s.taps * sizeof(ptrdiff_t), BB_ALIGN);
+  s.sums = s.rows + strip_bytes(c, &s.strip);
   s.bytes = s.sums + (epilogue_needs_scratch(&t->epilogue) ? (size_t)config->k * (size_t)c->Q * VL * sizeof(float) : 0);
   return s;
-}
-
-// Lanes first, first + 2, ... of two vectors.
-BB_INLINE vi every_second(int first) {
-  int lanes[VL];
-  for (int l = 0; l < VL; l++) lanes[l] = 2 * l + first;
-  return vloadi(lanes);
-}
-
-// The first `left` of VL pixels, `step` apart.
-BB_INLINE vf stem_pixels(const float *x, int step, int left, vi even) {
-  if (step == 1) return left < VL ? vload_n(x, left) : vload(x);
-  // The neighbour of the last pixel may not be there to be read.
-  if (left > VL) return vperm2(vload(x), vload(x + VL), even);
-  const int n = 2 * left - 1;
-  return vperm2(vload_n(x, bb_min(n, VL)), vload_n(x + VL, bb_max(n - VL, 0)), even);
-}
-
-BB_INLINE void stem_copy(const float *x, float *out, int n, int step, vf scale, vf shift, vf low) {
-  const vi even = every_second(0);
-  // Without masks where none is needed.
-  int i = 0;
-  for (; i + VL < n; i += VL) vstore(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, VL + 1, even), scale, shift)));
-  vstore_n(out + i, vmax(low, vfma(stem_pixels(x + i * step, step, n - i, even), scale, shift)), n - i);
-}
-
-static void stem_copy_any(const float *x, float *out, int n, int step, float scale, float shift, float low) {
-  for (int i = 0; i < n; i++) {
-    const float v = __builtin_fmaf(x[(ptrdiff_t)i * step], scale, shift);
-    out[i] = low > v ? low : v;  // lets a NaN through
-  }
-}
-
-// What the prologue does to a channel.
-typedef struct stem_prologue {
-  float scale, shift, low;
-} stem_prologue;
-
-// A phase of `rows` rows of a channel.
-static void stem_copy_phase(const bb_conv *c, const stem_strip *s, const float *x, ptrdiff_t h_stride, float *out, int rows,
-                            int phase, stem_prologue pro) {
-  // Places [i0, i1) hold columns of the image.
-  const int before = c->pad_l - phase, after = c->W - 1 + before, step = c->stride_w;
-  const int i0 = before > 0 ? bb_min(s->pitch, bb_ceil_div(before, step)) : 0;
-  const int i1 = after < 0 ? i0 : bb_max(i0, bb_min(s->pitch, after / step + 1)), n = i1 - i0;
-  x += (ptrdiff_t)i0 * step - before;
-  const vf scale = vset1(pro.scale), shift = vset1(pro.shift), low = vset1(pro.low);
-  for (int h = 0; h < rows; h++, x += h_stride, out += s->row) {
-    for (int i = 0; i < i0; i++) out[i] = 0;
-    for (int i = i1; i < s->pitch; i++) out[i] = 0;
-    if (n == 0) continue;
-    if (step == 1)
-      stem_copy(x, out + i0, n, 1, scale, shift, low);
-    else if (step == 2)
-      stem_copy(x, out + i0, n, 2, scale, shift, low);
-    else
-      stem_copy_any(x, out + i0, n, step, pro.scale, pro.shift, pro.low);
-  }
-}
-
-// Both phases of stride 2 in one go: each line is read once. Zeros of the padding come from masked loads, which a prologue
-// would not leave zeros.
-static void stem_copy_pairs(const bb_conv *c, const stem_strip *s, const float *x, ptrdiff_t h_stride, float *out, int rows) {
-  const vi even = every_second(0), odd = every_second(1);
-  // Place i holds columns 2*i - pad_l and the next; in the first `lead` places the former lies left of the image.
-  const int lead = bb_min(s->pitch, (c->pad_l + 1) / 2);
-  for (int h = 0; h < rows; h++, x += h_stride, out += s->row) {
-    float *const second = out + s->pitch;
-    for (int i = 0; i < lead; i++) {
-      const int w = 2 * i - c->pad_l;
-      out[i] = w >= 0 && w < c->W ? x[w] : 0;
-      second[i] = w + 1 >= 0 && w + 1 < c->W ? x[w + 1] : 0;
-    }
-    int i = lead, w = 2 * lead - c->pad_l;
-    for (; i + VL <= s->pitch && w + 2 * VL <= c->W; i += VL, w += 2 * VL) {
-      const vf a = vload(x + w), b = vload(x + w + VL);
-      vstore(out + i, vperm2(a, b, even));
-      vstore(second + i, vperm2(a, b, odd));
-    }
-    for (; i < s->pitch; i += VL, w += 2 * VL) {
-      const int left = bb_max(0, c->W - w), n = bb_min(VL, s->pitch - i);
-      const vf a = left ? vload_n(x + w, bb_min(VL, left)) : vzero();
-      const vf b = left > VL ? vload_n(x + w + VL, bb_min(VL, left - VL)) : vzero();
-      vstore_n(out + i, vperm2(a, b, even), n);
-      vstore_n(second + i, vperm2(a, b, odd), n);
-    }
-  }
-}
-
-// Rows of image n that output rows [p0, p1) meet.
-static void stem_fill(const bb_args *a, const packed *pk, const stem_strip *s, float *strip, int n, int p0, int p1) {
-  const bb_task *t = a->task;
-  const bb_conv *c = &t->problem.conv;
-  const int first = p0 * c->stride_h - c->pad_t;
-  const int h0 = bb_max(0, first), h1 = bb_min(c->H, (p1 - 1) * c->stride_h - c->pad_t + (c->R - 1) * c->dil_h + 1);
-  for (int l = 0; l < bb_map_lanes(t->x.map); l++) {
-    const int ch = t->x.map->lane[l];
-    if (ch < 0) continue;
-    const float *x = a->io.x + n * t->x.n_stride + l * t->x.c_stride + h0 * t->x.h_stride;
-    float *const out = strip + ch * s->channel + (h0 - first) * s->row;
-    if (c->stride_w == 2 && !has_prologue(&t->prologue)) {
-      stem_copy_pairs(c, s, x, t->x.h_stride, out, h1 - h0);
-      continue;
-    }
-    stem_prologue pro = {.scale = 1, .low = t->prologue.relu ? 0 : -INFINITY};
-    if (t->prologue.scale_shift) pro.scale = a->packed[pk->scale + (size_t)l], pro.shift = a->packed[pk->shift + (size_t)l];
-    if (t->prologue.dynamic_scale) pro.scale *= a->io.x_scale[(size_t)n * (size_t)bb_map_lanes(t->x.map) + (size_t)l];
-    for (int phase = 0; phase < c->stride_w; phase++)
-      stem_copy_phase(c, s, x, t->x.h_stride, out + phase * s->pitch, h1 - h0, phase, pro);
-  }
 }
 
 // ---- register tiles ------------------------------------------------------------------------------------------------
@@ -330,8 +213,8 @@ static int stem_configs(const bb_task *t, const bb_machine *machine, int threads
   while (config.rows < c->P) {
     bb_config next = config;
     next.rows *= 2;
-    const stem_strip s = stem_strip_of(t, &next);
-    if (s.sums - s.strip > 2 * l1 && config.rows * c->stride_h >= c->R) break;
+    const stem_memory s = stem_memory_of(t, &next);
+    if (s.sums - s.rows > 2 * l1 && config.rows * c->stride_h >= c->R) break;
     config = next;
   }
   // Enough bands for stealing to even them out.
@@ -345,7 +228,7 @@ static int stem_configs(const bb_task *t, const bb_machine *machine, int threads
 
 static bb_workspace stem_workspace(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
-  return (bb_workspace){gap_bytes(t, t->problem.conv.P), stem_strip_of(t, config).bytes};
+  return (bb_workspace){gap_bytes(t, t->problem.conv.P), stem_memory_of(t, config).bytes};
 }
 
 BB_INLINE int stem_bands(const bb_task *t, const bb_config *config) { return bb_ceil_div(t->problem.conv.P, config->rows); }
@@ -356,12 +239,12 @@ static size_t stem_tiles(const bb_task *t, const bb_config *config, int threads)
 }
 
 // Rows [p0, p1) of image n, their rows of x being in the strip.
-static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, int n, int p0, int p1) {
+static void stem_band(const bb_args *a, const packed *pk, const stem_memory *s, int n, int p0, int p1) {
   const bb_task *t = a->task;
   const bb_conv *c = &t->problem.conv;
   const bb_epilogue *e = &t->epilogue;
   const int *offset = (const int *)(const void *)a->per_thread;
-  const float *strip = (const float *)(const void *)(a->per_thread + s->strip);
+  const float *rows = (const float *)(const void *)(a->per_thread + s->rows);
   float *sums = epilogue_needs_scratch(e) ? (float *)(void *)(a->per_thread + s->sums) : NULL;
   const bool clamp = epilogue_is_clamp(e);
   stem_target to = {.ahead = (const ptrdiff_t *)(const void *)(a->per_thread + s->ahead),
@@ -385,7 +268,7 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, i
         to.x2 = a->io.x2 + n * t->x2.n_stride + k0 * t->x2.c_stride + p * t->x2.h_stride;
         to.x2_block = t->x2.c_stride;
       }
-      stem_row(strip + (p - p0) * c->stride_h * s->row, &to, c->Q, nr);
+      stem_row(rows + (p - p0) * c->stride_h * s->strip.row, &to, c->Q, nr);
       for (int j = 0; !clamp && j < nr; j++)
         epilogue_row(a, to.y + j * to.y_block, n, k0 + j, p, 0, c->Q, e->gap ? gap_row(a, c->P, n, p, k0 + j) : NULL);
     }
@@ -394,7 +277,7 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_strip *s, i
 
 static void stem_run(const bb_args *a, size_t first, size_t last) {
   const bb_conv *c = &a->task->problem.conv;
-  const stem_strip s = stem_strip_of(a->task, a->config);
+  const stem_memory s = stem_memory_of(a->task, a->config);
   const packed pk = stem_layout(a->task);
   int *offset = (int *)(void *)a->per_thread;
   ptrdiff_t *ahead = (ptrdiff_t *)(void *)(a->per_thread + s.ahead);
@@ -405,13 +288,13 @@ static void stem_run(const bb_args *a, size_t first, size_t last) {
   for (int r = 0; r < c->R; r++)
     for (int ch = 0; ch < c->C; ch++)
       for (int i = 0; i < c->S; i++)
-        *offset++ =
-            (int)(r * c->dil_h * s.row + ch * s.channel) + i * c->dil_w % c->stride_w * s.pitch + i * c->dil_w / c->stride_w;
+        *offset++ = (int)(r * c->dil_h * s.strip.row + ch * s.strip.channel) + i * c->dil_w % c->stride_w * s.strip.pitch +
+                    i * c->dil_w / c->stride_w;
   const int bands = stem_bands(a->task, a->config);
   for (size_t i = first; i < last; i++) {
     const int n = (int)(i / (size_t)bands), band = (int)(i % (size_t)bands);
     const int p0 = band * a->config->rows, p1 = bb_min(c->P, p0 + a->config->rows);
-    stem_fill(a, &pk, &s, (float *)(void *)(a->per_thread + s.strip), n, p0, p1);
+    strip_fill(a, &pk, &s.strip, (float *)(void *)(a->per_thread + s.rows), n, p0, p1);
     stem_band(a, &pk, &s, n, p0, p1);
   }
 }

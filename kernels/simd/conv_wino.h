@@ -33,7 +33,6 @@
 #include <limits.h>
 
 #include "../bb.h"
-#include "../winograd.h"
 #include "conv.h"
 #include "wino.h"
 
@@ -180,21 +179,6 @@ static size_t wino_packed_bytes(const bb_task *t, const bb_config *config) {
   return wino_layout(t, config).vectors.floats * sizeof(float);
 }
 
-// U = G g G^T of one filter.
-static void transform_filter(const float *w, float u[FREQS]) {
-  double g[ALPHA][3], half[ALPHA][3];
-  for (int i = 0; i < ALPHA; i++) {
-    for (int j = 0; j < 3; j++) g[i][j] = (double)matrices->g[i][j].num / matrices->g[i][j].den;
-  }
-  for (int i = 0; i < ALPHA; i++) {
-    for (int s = 0; s < 3; s++) half[i][s] = g[i][0] * (double)w[s] + g[i][1] * (double)w[3 + s] + g[i][2] * (double)w[6 + s];
-  }
-  for (int i = 0; i < ALPHA; i++) {
-    for (int j = 0; j < ALPHA; j++)
-      u[i * ALPHA + j] = (float)(half[i][0] * g[j][0] + half[i][1] * g[j][1] + half[i][2] * g[j][2]);
-  }
-}
-
 static void wino_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, bool staged, float *out) {
   const bb_conv *c = &t->problem.conv;
   const bb_map *mx = t->x.map, *my = t->y.map;
@@ -223,7 +207,7 @@ static void wino_pack(const bb_task *t, const bb_config *config, const bb_weight
           const int in = mx->lane[l], to = my->lane[k];
           if (in < 0 || to < 0 || in / cg != to / kg) continue;
           float u[FREQS];
-          transform_filter(weights->w + ((size_t)to * (size_t)cg + (size_t)(in % cg)) * 9, u);
+          wino_filter(matrices, weights->w + ((size_t)to * (size_t)cg + (size_t)(in % cg)) * 9, u);
           for (int f = 0; f < FREQS; f++) out[p.u + u_offset(&g, p.one, staged, f) + at] = u[f];
         }
       }
@@ -978,16 +962,9 @@ static double wino_executed_flops(const bb_task *t, const bb_config *config) {
   return 2.0 * FREQS * grid_of(t).tiles * (double)c->K * (double)(c->C / c->G);
 }
 
-// kappa*u*sqrt(L), L = 9*(min(C, B) + T)*(1 + C/(8*B)) for sums of B channels added up; kappa = 0.5, 1, 4: 0.17, 0.48, 2.1 is
-// how errors grow with C on random data. The transforms round with one channel already, as T = 14, 26, 25 more would: one
-// channel errs by 1.7, 5.2, 22 u on images of 60x60, and by 1.9, 7.5, 32 u on the worst of the small ones, where a tile holds
-// little but a corner (4x4 pixels and a padding of 2): simulated, the mean of 400 images and filters. Of one image with 256
-// filters tests/accuracy.c shows up to 2.2, 9.1, 44 u.
 static double wino_error_bound(const bb_task *t, const bb_config *config) {
   (void)config;
-  const double c = (double)t->problem.conv.C / t->problem.conv.G, b = SUM_CHANNELS;
-  const double kappa = WINO_M == 2 ? 0.5 : WINO_M == 4 ? 1 : 4, transforms = WINO_M == 2 ? 14 : WINO_M == 4 ? 26 : 25;
-  return kappa * 0x1p-24 * sqrt(9 * ((c < b ? c : b) + transforms) * (1 + c / (8 * b)));
+  return wino_bound(WINO_M, t->problem.conv.C / t->problem.conv.G, SUM_CHANNELS);
 }
 
 #define WINO_FUSED(isa_level, alg_name, full_name)                                                                        \
