@@ -491,9 +491,9 @@ static struct CMUnitTest tests[MAX_TESTS];
 static char names[MAX_TESTS][64];
 static size_t count;
 
-// Is the network in BB_TEST_NETS, a list with commas? All are where it is not set.
-static bool wanted(const char *network) {
-  const char *list = getenv("BB_TEST_NETS");
+// Is the network in this variable, a list with commas? All are where it is not set.
+static bool wanted(const char *variable, const char *network) {
+  const char *list = getenv(variable);
   if (!list || full) return true;
   const size_t n = strlen(network);
   for (const char *at = list; (at = strstr(at, network)); at += n)
@@ -515,7 +515,7 @@ int main(void) {
   for (size_t i = 0; i < bb_model_count(); i++) {
     const bb_model *m = bb_model_at(i);
     if (strcmp(m->name, "vgg19") == 0 && !full) continue;
-    if (!wanted(m->name)) {
+    if (!wanted("BB_TEST_NETS", m->name)) {
       printf("left out by BB_TEST_NETS: %s\n", m->name);
       continue;
     }
@@ -523,7 +523,10 @@ int main(void) {
     add("plans", m->name, plans_are_vector_plans, m);
     add("threads change nothing", m->name, threads_change_nothing, m);
     add("equals PyTorch", m->name, equals_pytorch, m);
-    if (!heavy(m) || full) add("every pass can be left out", m->name, every_pass_can_be_left_out, m);
+    if (!wanted("BB_TEST_PASSES", m->name))
+      printf("passes not left out, by BB_TEST_PASSES: %s\n", m->name);
+    else if (!heavy(m) || full)
+      add("every pass can be left out", m->name, every_pass_can_be_left_out, m);
   }
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
