@@ -21,6 +21,21 @@ enum {
   STEM_KINDS = 1 + FMA_BROADCASTS,  // bb_config.tile: 1 = in_fma
 };
 
+// Filters whose rows are unrolled, where two FMAs of 256 bits leave room for little else.
+#ifndef STEM_ROWS
+#define STEM_ROWS (VL == 8)
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNROLL_ROW
+#else
+#define UNROLL_ROW BB_UNROLL
+#endif
+
+BB_INLINE int stem_row_kind(const bb_conv *c) {
+  const int kind = c->dil_w == 1 && c->stride_w <= 2 ? 10 * c->S + c->stride_w : 0;
+  return kind == 31 || kind == 32 || kind == 72 ? kind : 0;
+}
+
 static bool stem_accepts(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
   return c->G == 1 && c->C <= STRIP_C && t->x.block == 1 && t->y.block == VL;
@@ -53,6 +68,7 @@ typedef struct stem_target {
   const int *offset;       // of the taps
   const ptrdiff_t *ahead;  // what a tap fetches, from a tile's first pixel in y: see stem_run()
   int taps;
+  int row;            // 10 * S + stride, if stem_rows() does that
   const float *bias;  // [block][VL]
   float *y;           // block 0 of the group
   ptrdiff_t y_block;  // stride of blocks
@@ -70,19 +86,51 @@ BB_INLINE void stem_one_tap(const float *x, const stem_target *to, int t, const 
   stem_tap(bb_in_register(x + to->offset[t]), ws, sum, mr, nr, in_fma);
 }
 
+// All taps of a tile whose filter has rows of S, without a loop over a row's: see taps_block() in conv_taps.h. Lines of y come
+// back one per row.
+BB_INLINE void stem_rows(const float *x, const stem_target *to, const float *y, vf (*sum)[4], int mr, int nr, int S,
+                         int stride) {
+  const float *w = to->w;
+  const int *offset = to->offset, *const end = offset + to->taps;
+  const ptrdiff_t *ahead = to->ahead;
+  for (; offset < end; offset += S, w += S * nr * VL, ahead += LINE / VL) {
+    __builtin_prefetch(y + *ahead, 1, 3);
+    const float *phase[2] = {bb_in_register(x + offset[0]), x + offset[stride - 1]};
+    if (stride == 2) phase[1] = bb_in_register(phase[1]);
+    UNROLL_ROW
+    for (int s = 0; s < S; s++) {
+      vf ws[4];
+      BB_UNROLL
+      for (int j = 0; j < nr; j++) ws[j] = vheld(vload(w + (s * nr + j) * VL));
+      BB_UNROLL
+      for (int i = 0; i < mr; i++) vfma_bcast(nr, sum[i], phase[s % stride] + s / stride + i, ws);
+    }
+  }
+}
+
 // mr pixels of nr blocks; x points at the first pixel's place in the strip.
 BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int mr, int nr, bool in_fma) {
   vf sum[16][4];
   const float *w = to->w;
   float *y = to->y + q * VL;
-  int t = stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
+  const bool rows = STEM_ROWS && mr == stem_most(nr) && to->row;
+  int t = rows ? 0 : stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
     const vf bias = vload(to->bias + j * VL);
     BB_UNROLL
-    for (int i = 0; i < mr; i++) sum[i][j] = vadd(sum[i][j], bias);
+    for (int i = 0; i < mr; i++) sum[i][j] = rows ? bias : vadd(sum[i][j], bias);
   }
   w += t * nr * VL;
+  if (rows) {
+    if (to->row == 31)
+      stem_rows(x, to, y, sum, mr, nr, 3, 1);
+    else if (to->row == 32)
+      stem_rows(x, to, y, sum, mr, nr, 3, 2);
+    else
+      stem_rows(x, to, y, sum, mr, nr, 7, 2);
+    t = to->taps;
+  }
   // Lines of y that were driven out of the caches are back in time: one per tap, so that they are not in the way of the weights
   // (all at the end of a tile: 7x7 -2 %). A filter of fewer taps than the tile has lines leaves the rest to the core.
   for (const int quiet = to->taps - mr * nr; t < quiet; t++, w += nr * VL) stem_one_tap(x, to, t, w, sum, mr, nr, in_fma);
@@ -249,6 +297,7 @@ static void stem_band(const bb_args *a, const packed *pk, const stem_memory *s, 
   const bool clamp = epilogue_is_clamp(e);
   stem_target to = {.ahead = (const ptrdiff_t *)(const void *)(a->per_thread + s->ahead),
                     .in_fma = a->config->tile == 1,
+                    .row = stem_row_kind(c),
                     .clamp = clamp && e->act != BB_ACT_IDENTITY,
                     .low = clamp ? clamp_low(e->act) : -INFINITY,
                     .high = clamp ? clamp_high(e->act) : INFINITY};
