@@ -906,7 +906,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     const double items = (double)staged_multiply_tiles(t, config, threads);
     share = ceil(items / threads) / items;
     // Lines of V and M that one thread writes and another reads.
-    lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * (threads - 1) / threads;
+    lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * VL / LINE * (threads - 1) / threads;
     products = multiply_cycles(t, machine, config, g.tiles, 1, 0);
     const double all = g.tiles * (xb + yb) * per_tile;
     const double over = all - 2 * l2 * threads;
