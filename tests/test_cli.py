@@ -505,7 +505,7 @@ class Wisdom(Cli):
             self.assertGreater(len(self.lessons(f"{d}/run")), 5)
             self.ok("run", "ghostnet_100", "--input", f"{d}/x.npy", "--wisdom", f"{d}/run", "--alg", "direct")
 
-    @unittest.skipIf(SANITIZED, "half a minute; test_there_and_back measures plans of a network too")
+    @unittest.skipIf(SANITIZED and not os.environ.get("BB_TEST_FULL"), "half a minute; test_there_and_back measures plans of a network too")
     def test_model(self):
         with tempfile.TemporaryDirectory() as d:
             args = ["model", "ghostnet_100", "--wisdom", f"{d}/w", "--no-check", *QUICK]

@@ -292,9 +292,10 @@ static void add_winograd_stem(const bb_kernel *kernel) {
     const int C = 1 + i % 4, top = i / 4 % 3, left = i / 12 % 3, P = 1 + i / 36 % 3, Q = 1 + i / 108 % 3;
     const int H = P + 2 - top - i % 3, W = Q + 2 - left - (i + 1) % 3;
     if (H < 1 || W < 1) continue;
-    snprintf(text, sizeof text, "mb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", 1 + i % 2, C, H, W, 1 + 7 * i % 37, P, Q, top,
-             left, fused[i % (int)BB_COUNT(fused)]);
-    add((test_case){.task = parse(text), .only = kernel, .tail = i % 4 != 0, .place = (place)(i % (SLICED + 1))});
+    snprintf(text, sizeof text, "mb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", 1 + i / 7 % 2, C, H, W, 1 + 7 * i % 37, P, Q,
+             top, left, fused[i % (int)BB_COUNT(fused)]);
+    add((test_case){
+        .task = parse(text), .only = kernel, .tail = i % 5 != 0, .place = (place)((i / 4 + i / 36) % (SLICED + 1))});
   }
   for (int i = 0; i < 2 * (int)BB_COUNT(wide); i++) {
     const int Q = wide[i / 2], P = 4 + i % 3;
@@ -704,7 +705,7 @@ static bool runs(const bb_kernel *kernel) { return bb_isa_runs(kernel->isa) && b
 // The Winograd kernels of an ISA, one body for three tiles in two modes, take turns on the tails suite, and on everything where
 // only a part of the cases is asked for.
 static bool its_turn(const bb_kernel *kernel, size_t k, size_t i, size_t shards) {
-  const bool every = shards == 1 && (!cases.at[i].tail || cases.at[i].winograd);
+  const bool every = cases.at[i].only || (shards == 1 && (!cases.at[i].tail || cases.at[i].winograd));
   return every || kernel->alg == BB_ALG_DIRECT || (i / shards + k) % 3 == 0;
 }
 

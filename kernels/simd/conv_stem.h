@@ -19,12 +19,9 @@
 enum {
   STEM_AHEAD = 2,                   // tiles; 1 and 4 are no better
   STEM_KINDS = 1 + FMA_BROADCASTS,  // bb_config.tile: 1 = in_fma
+  STEM_ROWS = VL == 8,              // rows of a filter are unrolled: two FMAs of 256 bits leave room for little else
 };
 
-// Filters whose rows are unrolled, where two FMAs of 256 bits leave room for little else.
-#ifndef STEM_ROWS
-#define STEM_ROWS (VL == 8)
-#endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define UNROLL_ROW
 #else

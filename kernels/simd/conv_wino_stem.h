@@ -28,7 +28,7 @@
 
 enum {
   WSTEM_FREQS = 16,
-  WSTEM_SEGMENT = 64,  // tiles: whole vectors, whole register tiles; a constant, so that all of V is at constant offsets
+  WSTEM_SEGMENT = 64,  // tiles: whole vectors; a constant, so that all of V is at constant offsets
   WSTEM_AHEAD = 16,    // pixels of y
 };
 
@@ -279,8 +279,8 @@ static void wstem_pack(const bb_task *t, const bb_config *config, const bb_weigh
 static int wstem_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const bb_conv *c = &t->problem.conv;
   (void)max;
-  // The more rows in a band, the fewer are copied twice; L1 for the copied ones.
-  bb_config config = {.q = 2 * WSTEM_T, .k = WSTEM_NR, .rows = 2};
+  // Pairs of rows. The more in a band, the fewer are copied twice; L1 for the copied ones.
+  bb_config config = {.q = WSTEM_T, .k = WSTEM_NR, .rows = 2};
   const size_t l1 = machine->l1d ? machine->l1d : 32768;
   for (; config.rows < c->P; config.rows *= 2) {
     const bb_config next = {.rows = 2 * config.rows};
@@ -347,6 +347,7 @@ static void wstem_run(const bb_args *a, size_t first, size_t last) {
   const bb_conv *c = &a->task->problem.conv;
   const wstem_memory m = wstem_memory_of(a->task, a->config);
   const packed pk = wstem_layout(a->task);
+  assert(a->config->rows % 2 == 0);
   float *const zeros = (float *)(void *)a->per_thread, *const rows = (float *)(void *)(a->per_thread + m.rows);
   float *const v = (float *)(void *)(a->per_thread + m.v);
   float *const sums = epilogue_needs_scratch(&a->task->epilogue) ? (float *)(void *)(a->per_thread + m.sums) : NULL;
