@@ -99,8 +99,7 @@ BB_INLINE void stem_rows(const float *x, const stem_target *to, const float *y, 
       vf ws[4];
       BB_UNROLL
       for (int j = 0; j < nr; j++) ws[j] = vheld(vload(w + (s * nr + j) * VL));
-      BB_UNROLL
-      for (int i = 0; i < mr; i++) vfma_bcast(nr, sum[i], phase[s % stride] + s / stride + i, ws);
+      stem_tap(phase[s % stride] + s / stride, ws, sum, mr, nr, false);
     }
   }
 }

@@ -15,6 +15,11 @@ BB_INLINE void stem_tap(const float *x, const vf *w, vf (*sum)[4], int mr, int n
     }
     return;
   }
+  if (!FMA_BROADCASTS) {
+    BB_UNROLL
+    for (int i = 0; i < mr; i++) vfma_bcast(nr, sum[i], x + i, w);
+    return;
+  }
   BB_UNROLL
   for (int i = 0; i < mr; i++) {
     const vf v = vbcast(x + i);
