@@ -92,14 +92,13 @@ BB_INLINE void stem_rows(const float *x, const stem_target *to, const float *y, 
   const ptrdiff_t *ahead = to->ahead;
   for (; offset < end; offset += S, w += S * nr * VL, ahead += LINE / VL) {
     __builtin_prefetch(y + *ahead, 1, 3);
-    const float *phase[2] = {bb_in_register(x + offset[0]), x + offset[stride - 1]};
-    if (stride == 2) phase[1] = bb_in_register(phase[1]);
+    const float *const even = bb_in_register(x + offset[0]), *const odd = bb_in_register(x + offset[1]);  // phases of stride 2
     UNROLL_ROW
     for (int s = 0; s < S; s++) {
       vf ws[4];
       BB_UNROLL
       for (int j = 0; j < nr; j++) ws[j] = vheld(vload(w + (s * nr + j) * VL));
-      stem_tap(phase[s % stride] + s / stride, ws, sum, mr, nr, false);
+      stem_tap((s % stride ? odd : even) + s / stride, ws, sum, mr, nr, false);
     }
   }
 }
@@ -109,16 +108,15 @@ BB_INLINE void stem_tile(const float *x, const stem_target *to, ptrdiff_t q, int
   vf sum[16][4];
   const float *w = to->w;
   float *y = to->y + q * VL;
-  const bool rows = STEM_ROWS && mr == stem_most(nr) && to->row;
-  int t = rows ? 0 : stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
+  int t = STEM_ROWS ? 0 : stem_begin(x, to->offset, w, to->taps, sum, mr, nr);
   BB_UNROLL
   for (int j = 0; j < nr; j++) {
     const vf bias = vload(to->bias + j * VL);
     BB_UNROLL
-    for (int i = 0; i < mr; i++) sum[i][j] = rows ? bias : vadd(sum[i][j], bias);
+    for (int i = 0; i < mr; i++) sum[i][j] = STEM_ROWS ? bias : vadd(sum[i][j], bias);
   }
   w += t * nr * VL;
-  if (rows) {
+  if (STEM_ROWS && mr == stem_most(nr) && to->row) {
     if (to->row == 31)
       stem_rows(x, to, y, sum, mr, nr, 3, 1);
     else if (to->row == 32)
