@@ -24,5 +24,5 @@ const bb_kernel bb_conv_stem_nchw_nchw8c_avx2 = {
     .packed_bytes = stem_packed_bytes,
     .pack = stem_pack,
     .workspace = stem_workspace,
-    .stage = {{"rows", stem_tiles, stem_run}, {"means", stem_gap_tiles, stem_gap_run}},
+    .stage = {{"rows", strip_tiles, stem_run}, {"means", strip_gap_tiles, strip_gap_run}},
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Winograd F(2x2, 3x3) of a first layer, NCHW to NCHW8c, AVX2: one tile beside two blocks
-// or two beside one: 14 sums + a broadcast; U are operands of the FMAs.
+// Winograd F(2x2, 3x3) of a first layer, NCHW to NCHW8c, AVX2: one tile beside two blocks, 14 sums + a broadcast, U being
+// operands of the FMAs; or two tiles beside one block, 14 sums + U + a broadcast.
 
 #include "vec.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Winograd F(2x2, 3x3) of a first layer, NCHW to NCHW16c, AVX-512: four tiles beside a
-// block: 28 sums + U; broadcasts are operands of the FMAs.
+// Winograd F(2x2, 3x3) of a first layer, NCHW to NCHW16c, AVX-512: four tiles beside a block, 28 sums + U; broadcasts are
+// operands of the FMAs.
 
 #include "vec.h"
 

@@ -210,11 +210,7 @@ static void stem_row(const float *x, const stem_target *to, int Q, int nr) {
 
 BB_INLINE packed stem_layout(const bb_task *t) {
   const bb_conv *c = &t->problem.conv;
-  const size_t ylanes = bb_align_up((size_t)bb_map_lanes(t->y.map), BB_MAX_BLOCK);
-  const size_t xlanes = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), BB_MAX_BLOCK) : 0;
-  packed p = {.bias = 0, .scale = ylanes, .shift = ylanes + xlanes, .w = ylanes + 2 * xlanes};
-  p.floats = p.w + (size_t)(c->R * c->S * c->C) * (size_t)bb_map_lanes(t->y.map);
-  return p;
+  return strip_layout(t, c->R * c->S * c->C);
 }
 
 static size_t stem_packed_bytes(const bb_task *t, const bb_config *config) {
@@ -225,11 +221,7 @@ static size_t stem_packed_bytes(const bb_task *t, const bb_config *config) {
 static void stem_pack(const bb_task *t, const bb_config *config, const bb_weights *weights, float *out) {
   const bb_conv *c = &t->problem.conv;
   const packed p = stem_layout(t);
-  pack_vector(t->y.map, weights->b, out + p.bias);
-  if (t->prologue.scale_shift) {
-    pack_vector(t->x.map, weights->scale, out + p.scale);
-    pack_vector(t->x.map, weights->shift, out + p.shift);
-  }
+  strip_pack_vectors(t, &p, weights, out);
   float *w = out + p.w;
   const int blocks = t->y.map->blocks, groups = bb_ceil_div(blocks, config->k);
   for (int g = 0; g < groups; g++)
@@ -271,13 +263,6 @@ static int stem_configs(const bb_task *t, const bb_machine *machine, int threads
 static bb_workspace stem_workspace(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
   return (bb_workspace){gap_bytes(t, t->problem.conv.P), stem_memory_of(t, config).bytes};
-}
-
-BB_INLINE int stem_bands(const bb_task *t, const bb_config *config) { return bb_ceil_div(t->problem.conv.P, config->rows); }
-
-static size_t stem_tiles(const bb_task *t, const bb_config *config, int threads) {
-  (void)threads;
-  return (size_t)t->y.N * (size_t)stem_bands(t, config);
 }
 
 // Rows [p0, p1) of image n, their rows of x being in the strip.
@@ -333,7 +318,7 @@ static void stem_run(const bb_args *a, size_t first, size_t last) {
       for (int i = 0; i < c->S; i++)
         *offset++ = (int)(r * c->dil_h * s.strip.row + ch * s.strip.channel) + i * c->dil_w % c->stride_w * s.strip.pitch +
                     i * c->dil_w / c->stride_w;
-  const int bands = stem_bands(a->task, a->config);
+  const int bands = strip_bands(a->task, a->config);
   for (size_t i = first; i < last; i++) {
     const int n = (int)(i / (size_t)bands), band = (int)(i % (size_t)bands);
     const int p0 = band * a->config->rows, p1 = bb_min(c->P, p0 + a->config->rows);
@@ -341,13 +326,6 @@ static void stem_run(const bb_args *a, size_t first, size_t last) {
     stem_band(a, &pk, &s, n, p0, p1);
   }
 }
-
-static size_t stem_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
-  (void)config, (void)threads;
-  return gap_tiles(t);
-}
-
-static void stem_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
 
 // How many times as long FMAs take. Two loads start per cycle at least, which is not enough for two FMAs that both load and
 // for weights; where one FMA of 512 bits starts per cycle, broadcasts to registers are in their way (3x3 on Zen 4: 64
@@ -363,11 +341,7 @@ static double stem_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const bb_conv *c = &t->problem.conv;
   const double vectors = (double)c->N * c->P * c->Q * t->y.map->blocks;
   const double taps = c->R * c->S * c->C * stem_slower(machine, config);
-  const double y_bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
-  const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
-                      : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
-                                                      : machine->dram_bytes_per_cycle;
-  return (vectors * (taps + 2) / fma_per_cycle(machine) + (rate > 0 ? y_bytes / rate : 0)) / threads;
+  return (vectors * (taps + 2) / fma_per_cycle(machine) + strip_y_cycles(machine, vectors)) / threads;
 }
 
 #endif

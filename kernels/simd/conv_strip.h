@@ -140,4 +140,47 @@ static void strip_fill(const bb_args *a, const packed *pk, const strip *s, float
   }
 }
 
+// ---- what first layers share beside -----------------------------------------------------------------------------------
+
+// Packed: bias, scale, shift, then `each` weights for each lane of y.
+BB_INLINE packed strip_layout(const bb_task *t, int each) {
+  const size_t ylanes = bb_align_up((size_t)bb_map_lanes(t->y.map), BB_MAX_BLOCK);
+  const size_t xlanes = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), BB_MAX_BLOCK) : 0;
+  packed p = {.bias = 0, .scale = ylanes, .shift = ylanes + xlanes, .w = ylanes + 2 * xlanes};
+  p.floats = p.w + (size_t)each * (size_t)bb_map_lanes(t->y.map);
+  return p;
+}
+
+// All but the weights.
+static void strip_pack_vectors(const bb_task *t, const packed *p, const bb_weights *weights, float *out) {
+  pack_vector(t->y.map, weights->b, out + p->bias);
+  if (!t->prologue.scale_shift) return;
+  pack_vector(t->x.map, weights->scale, out + p->scale);
+  pack_vector(t->x.map, weights->shift, out + p->shift);
+}
+
+// A band of rows of y is a tile of work.
+BB_INLINE int strip_bands(const bb_task *t, const bb_config *config) { return bb_ceil_div(t->problem.conv.P, config->rows); }
+
+static size_t strip_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)threads;
+  return (size_t)t->y.N * (size_t)strip_bands(t, config);
+}
+
+static size_t strip_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
+  (void)config, (void)threads;
+  return gap_tiles(t);
+}
+
+static void strip_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
+
+// y leaves for the first cache that holds it.
+BB_INLINE double strip_y_cycles(const bb_machine *machine, double vectors) {
+  const double bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
+  const double rate = bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
+                      : bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
+                                                    : machine->dram_bytes_per_cycle;
+  return rate > 0 ? bytes / rate : 0;
+}
+
 #endif

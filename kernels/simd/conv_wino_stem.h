@@ -238,13 +238,7 @@ static void wstem_partial(const wstem_target *to, int t, int rows, int columns, 
 
 // ---- packed parameters: bias, scale, shift, U[block][f][c][VL] -------------------------------------------------------
 
-BB_INLINE packed wstem_layout(const bb_task *t) {
-  const size_t ylanes = bb_align_up((size_t)bb_map_lanes(t->y.map), BB_MAX_BLOCK);
-  const size_t xlanes = t->prologue.scale_shift ? bb_align_up((size_t)bb_map_lanes(t->x.map), BB_MAX_BLOCK) : 0;
-  packed p = {.bias = 0, .scale = ylanes, .shift = ylanes + xlanes, .w = ylanes + 2 * xlanes};
-  p.floats = p.w + (size_t)(WSTEM_FREQS * t->problem.conv.C) * (size_t)bb_map_lanes(t->y.map);
-  return p;
-}
+BB_INLINE packed wstem_layout(const bb_task *t) { return strip_layout(t, WSTEM_FREQS * t->problem.conv.C); }
 
 static size_t wstem_packed_bytes(const bb_task *t, const bb_config *config) {
   (void)config;
@@ -256,11 +250,7 @@ static void wstem_pack(const bb_task *t, const bb_config *config, const bb_weigh
   const packed p = wstem_layout(t);
   (void)config;
   memset(out, 0, p.floats * sizeof(float));
-  pack_vector(t->y.map, weights->b, out + p.bias);
-  if (t->prologue.scale_shift) {
-    pack_vector(t->x.map, weights->scale, out + p.scale);
-    pack_vector(t->x.map, weights->shift, out + p.shift);
-  }
+  strip_pack_vectors(t, &p, weights, out);
   for (int l = 0; l < bb_map_lanes(t->y.map); l++) {
     const int k = t->y.map->lane[l];
     for (int c = 0; k >= 0 && c < C; c++) {
@@ -296,13 +286,6 @@ static int wstem_configs(const bb_task *t, const bb_machine *machine, int thread
 static bb_workspace wstem_workspace(const bb_task *t, const bb_config *config, int threads) {
   (void)threads;
   return (bb_workspace){gap_bytes(t, t->problem.conv.P), wstem_memory_of(t, config).bytes};
-}
-
-BB_INLINE int wstem_bands(const bb_task *t, const bb_config *config) { return bb_ceil_div(t->problem.conv.P, config->rows); }
-
-static size_t wstem_tiles(const bb_task *t, const bb_config *config, int threads) {
-  (void)threads;
-  return (size_t)t->y.N * (size_t)wstem_bands(t, config);
 }
 
 // Rows p and, if it is there, p + 1 of image n, whose V is there.
@@ -352,7 +335,7 @@ static void wstem_run(const bb_args *a, size_t first, size_t last) {
   float *const v = (float *)(void *)(a->per_thread + m.v);
   float *const sums = epilogue_needs_scratch(&a->task->epilogue) ? (float *)(void *)(a->per_thread + m.sums) : NULL;
   memset(zeros, 0, m.rows);
-  const int bands = wstem_bands(a->task, a->config);
+  const int bands = strip_bands(a->task, a->config);
   for (size_t i = first; i < last; i++) {
     const int n = (int)(i / (size_t)bands), band = (int)(i % (size_t)bands);
     const int p0 = band * a->config->rows, p1 = bb_min(c->P, p0 + a->config->rows);
@@ -364,13 +347,6 @@ static void wstem_run(const bb_args *a, size_t first, size_t last) {
   }
 }
 
-static size_t wstem_gap_tiles(const bb_task *t, const bb_config *config, int threads) {
-  (void)config, (void)threads;
-  return gap_tiles(t);
-}
-
-static void wstem_gap_run(const bb_args *a, size_t first, size_t last) { gap_reduce(a, a->task->problem.conv.P, first, last); }
-
 // The 16 additions of a tile are taken for 24 FMAs, on the safe side: on Zen 3 direct convolution of three channels then takes
 // 1.30 times as long by prediction, 1.1 to 1.2 times by measurement. Stores and y as in stem_cycles().
 static double wstem_cycles(const bb_task *t, const bb_machine *machine, const bb_config *config, int threads) {
@@ -378,14 +354,10 @@ static double wstem_cycles(const bb_task *t, const bb_machine *machine, const bb
   const double tiles = (double)c->N * bb_ceil_div(c->P, 2) * bb_ceil_div(c->Q, 2), blocks = t->y.map->blocks;
   const double vectors = (double)c->N * c->P * c->Q * blocks;
   const double fmas = WSTEM_FREQS * c->C, loads = fmas * (1.0 / WSTEM_NR + 1.0 / WSTEM_T);
-  const double y_bytes = vectors * VL * sizeof(float) * 2;  // read for ownership, write
-  const double rate = y_bytes < (double)machine->l2   ? machine->l2_bytes_per_cycle
-                      : y_bytes < (double)machine->l3 ? machine->l3_bytes_per_cycle
-                                                      : machine->dram_bytes_per_cycle;
   (void)config;
   const double input = 48.0 * c->C / VL;
   return (tiles * (blocks * fmax(fmas + 24, loads) + input) / fma_per_cycle(machine) + vectors * 2 / fma_per_cycle(machine) +
-          (rate > 0 ? y_bytes / rate : 0)) /
+          strip_y_cycles(machine, vectors)) /
          threads;
 }
 
@@ -406,8 +378,8 @@ static double wstem_error_bound(const bb_task *t, const bb_config *config) {
     .block = {.q = 2 * WSTEM_T, .k = WSTEM_NR * VL, .c = 1}, .accepts = wstem_accepts, .configs = wstem_configs,  \
     .cycles = wstem_cycles, .packed_bytes = wstem_packed_bytes, .pack = wstem_pack, .workspace = wstem_workspace, \
     .executed_flops = wstem_executed_flops, .error_bound = wstem_error_bound, .stage = {                          \
-      {"rows", wstem_tiles, wstem_run},                                                                           \
-      {"means", wstem_gap_tiles, wstem_gap_run}                                                                   \
+      {"rows", strip_tiles, wstem_run},                                                                           \
+      {"means", strip_gap_tiles, strip_gap_run}                                                                   \
     }                                                                                                             \
   }
 
