@@ -237,15 +237,26 @@ static void check_probe(row *r) {
     row_fail(r, "executed %.1f %% of the probed peak: the probe is wrong", r->pct_executed);
 }
 
-// Time of each stage, as the executor sees it from inside (mean over the threads), and the rest of a call: handing out tiles,
-// waiting for each other. Medians over as many calls as fit half a second, at least five.
+// Time of each stage, or of its parts, as the executor sees it from inside (mean over the threads), and the rest of a call:
+// handing out tiles, waiting for each other. Medians over as many calls as fit half a second, at least five.
 static bb_status time_phases(conv_work *w, row *r) {
   enum { MOST = 200, LEAST = 5 };
   const bb_plan *plan = w->plan[0];
-  const int stages = (int)bb_plan_stages(plan);
-  double(*ns)[MOST] = calloc(BB_MAX_STAGES + 1, sizeof *ns);
+  const bb_kernel *const k = bb_plan_kernel(plan);
+  double(*ns)[MOST] = calloc(MOST_PHASES, sizeof *ns);
   if (!ns) return BB_NO_MEMORY;
   bb_times times;
+  const char *name[MOST_PHASES];
+  const uint64_t *ticks[MOST_PHASES];
+  int phases = 0;
+  for (int i = 0; i < (int)bb_plan_stages(plan); i++) {
+    const bool parts = i == 0 && k->part[0];
+    for (int part = 0; part < (parts ? BB_MAX_PARTS : 1); part++, phases++) {
+      name[phases] = parts ? k->part[part] : k->stage[i].name;
+      ticks[phases] = parts ? &times.part[part] : &times.busy[i];
+    }
+  }
+  name[phases] = "scheduling";
   bb_exec_time(w->exec, &times);
   size_t n = 0;
   for (const double start = now_ns(); n < MOST && (n < LEAST || now_ns() - start < 5e8); n++) {
@@ -253,20 +264,19 @@ static bb_status time_phases(conv_work *w, row *r) {
     const double from = now_ns();
     conv_work_run(w);
     const double wall = now_ns() - from, per_tick = wall / (double)times.run / bb_pool_threads(w->pool);
-    ns[stages][n] = wall;
-    for (int i = 0; i < stages; i++) {
-      ns[i][n] = (double)times.busy[i] * per_tick;
-      ns[stages][n] -= ns[i][n];
+    ns[phases][n] = wall;
+    for (int i = 0; i < phases; i++) {
+      ns[i][n] = (double)*ticks[i] * per_tick;
+      ns[phases][n] -= ns[i][n];
     }
   }
   bb_exec_time(w->exec, NULL);
   r->phases = 0;
-  for (int i = 0; i <= stages; i++) {
+  for (int i = 0; i <= phases; i++) {
     const double median = stats_of_median(ns[i], n).median;
-    if (i < stages && median == 0) continue;  // nothing to do in this problem
+    if (i < phases && median == 0) continue;  // nothing to do in this problem
     r->phase[r->phases].ns = median;
-    snprintf(r->phase[r->phases++].name, sizeof r->phase->name, "%s",
-             i < stages ? bb_plan_kernel(plan)->stage[i].name : "scheduling");
+    snprintf(r->phase[r->phases++].name, sizeof r->phase->name, "%s", name[i]);
   }
   free(ns);
   return BB_OK;

@@ -11,6 +11,9 @@
 
 struct cJSON;
 
+// Stages, or the parts of the first, and what was spent between tiles.
+enum { MOST_PHASES = BB_MAX_STAGES + BB_MAX_PARTS };
+
 typedef enum row_state { ROW_PENDING, ROW_DONE, ROW_SKIPPED, ROW_FAILED } row_state;
 
 typedef struct row {
@@ -44,7 +47,7 @@ typedef struct row {
   struct {
     char name[32];
     double ns;
-  } phase[BB_MAX_STAGES + 1];  // the stages, and what was spent between tiles
+  } phase[MOST_PHASES];
   // Against a peer, from interleaved batches: rate / peer's rate.
   char peer[32];
   double peer_ratio, peer_ratio_low, peer_ratio_high;

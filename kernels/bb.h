@@ -222,6 +222,7 @@ void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool
 typedef struct bb_times {
   uint64_t busy[BB_MAX_STAGES];  // inside the tiles of each stage, all threads together
   uint64_t run;                  // from the start of runs to their end
+  uint64_t part[BB_MAX_PARTS];   // of busy[0], if the first stage has parts
 } bb_times;
 // Adds up the times of all runs on exec from now on; NULL: no more. What is not busy on one of the threads was spent on
 // handing out tiles and waiting for each other.

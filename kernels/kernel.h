@@ -11,6 +11,7 @@
 #include "types.h"
 
 typedef struct bb_machine bb_machine;
+typedef struct bb_clock bb_clock;
 
 typedef enum bb_alg { BB_ALG_AUTO, BB_ALG_DIRECT, BB_ALG_WINO23, BB_ALG_WINO43, BB_ALG_WINO63, BB_ALG_COUNT } bb_alg;
 
@@ -45,10 +46,11 @@ typedef struct bb_args {
   char *shared;      // workspace.shared bytes, BB_ALIGN aligned
   char *per_thread;  // of this thread: workspace.per_thread bytes, BB_ALIGN aligned; set by the runner for each call
   bool kept;         // per_thread is as an earlier call of this run of this stage left it; set by the runner for each call
+  bb_clock *clock;   // of this thread, NULL unless somebody wants to know; set by the runner for each call
   int threads;
 } bb_args;
 
-enum { BB_MAX_STAGES = 4, BB_MAX_CONFIGS = 32 };
+enum { BB_MAX_STAGES = 4, BB_MAX_PARTS = 3, BB_MAX_CONFIGS = 32 };
 
 // A barrier stands between stages. tiles may depend on threads, the order of any summation may not.
 typedef struct bb_stage {
@@ -56,6 +58,13 @@ typedef struct bb_stage {
   size_t (*tiles)(const bb_task *task, const bb_config *config, int threads);
   void (*run)(const bb_args *args, size_t first, size_t last);
 } bb_stage;
+
+// Part i of the first stage begins (bb_kernel.part). Each costs a read of the clock where there is one: for what takes
+// microseconds.
+void bb_clock_part(bb_clock *clock, int i);
+static inline void bb_part(const bb_args *args, int i) {
+  if (args->clock) bb_clock_part(args->clock, i);
+}
 
 typedef struct bb_kernel {
   const char
@@ -81,7 +90,8 @@ typedef struct bb_kernel {
   double (*executed_flops)(const bb_task *task, const bb_config *config);                // NULL = bb_conv_flops_valid
   // Bound of ||y - ref||_2 / ||ref||_2 on real data, before activation: from theory. NULL = bb_error_bound_direct.
   double (*error_bound)(const bb_task *task, const bb_config *config);
-  bb_stage stage[BB_MAX_STAGES];  // ends at the first without run
+  bb_stage stage[BB_MAX_STAGES];   // ends at the first without run
+  const char *part[BB_MAX_PARTS];  // what the tiles of the first stage do in turn, if it calls bb_part()
 } bb_kernel;
 
 #endif

@@ -707,17 +707,30 @@ void bb_exec_destroy(bb_exec *exec) { free(exec); }
 size_t bb_exec_bytes(const bb_exec *exec) { return exec->bytes; }
 void bb_exec_time(bb_exec *exec, bb_times *times) { exec->times = times; }
 
+// Of a call of a stage: ticks of its parts; begins with part 0.
+struct bb_clock {
+  uint64_t since, ticks[BB_MAX_PARTS];
+  int part;
+};
+
+void bb_clock_part(bb_clock *clock, int i) {
+  const uint64_t now = bb_ticks();
+  clock->ticks[clock->part] += now - clock->since;
+  clock->since = now;
+  clock->part = i;
+}
+
 typedef struct stage_context {
   bb_args args;
   void (*run)(const bb_args *args, size_t first, size_t last);
   size_t per_thread_stride;
   uint64_t number;  // of this run
-  uint64_t *busy;
+  uint64_t *busy, *part;
 } stage_context;
 
-static void run_tiles(void *context, size_t first, size_t last, int thread) {
-  const stage_context *c = context;
+static void call_stage(const stage_context *c, size_t first, size_t last, int thread, bb_clock *clock) {
   bb_args args = c->args;
+  args.clock = clock;
   char *const area = args.per_thread + (size_t)thread * c->per_thread_stride;
   uint64_t *const last_run = (uint64_t *)(void *)area;
   args.kept = *last_run == c->number;
@@ -726,11 +739,16 @@ static void run_tiles(void *context, size_t first, size_t last, int thread) {
   c->run(&args, first, last);
 }
 
+static void run_tiles(void *context, size_t first, size_t last, int thread) { call_stage(context, first, last, thread, NULL); }
+
 static void time_tiles(void *context, size_t first, size_t last, int thread) {
   const stage_context *c = context;
   const uint64_t start = bb_ticks();
-  run_tiles(context, first, last, thread);
-  __atomic_fetch_add(c->busy, bb_ticks() - start, __ATOMIC_RELAXED);
+  bb_clock clock = {.since = start};
+  call_stage(context, first, last, thread, &clock);
+  bb_clock_part(&clock, 0);
+  __atomic_fetch_add(c->busy, clock.since - start, __ATOMIC_RELAXED);
+  for (int i = 0; c->part && i < BB_MAX_PARTS; i++) __atomic_fetch_add(&c->part[i], clock.ticks[i], __ATOMIC_RELAXED);
 }
 
 void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool *pool, const bb_io *io) {
@@ -747,7 +765,8 @@ void bb_plan_run_stage(const bb_plan *plan, size_t stage, bb_exec *exec, bb_pool
                            .run = s->run,
                            .per_thread_stride = exec->per_thread_stride,
                            .number = ++exec->runs,
-                           .busy = exec->times ? &exec->times->busy[stage] : NULL};
+                           .busy = exec->times ? &exec->times->busy[stage] : NULL,
+                           .part = exec->times && stage == 0 ? exec->times->part : NULL};
   bb_pool_run(pool, s->tiles(&plan->task, &plan->config, threads), exec->times ? time_tiles : run_tiles, &context);
 }
 

@@ -283,6 +283,10 @@ class Conv(Cli):
         self.assertEqual(len(row["samples_ns"]), row["samples"])
         self.assertIn("scheduling", row["phases"])
         self.assertGreater(sum(row["phases"].values()), 0)
+        for impl in ["wino43_nchw", "wino43staged_nchw"]:
+            row, = self.rows("conv", SMALL, "--isa", "generic", "--impl", impl, "--phases", *QUICK)
+            self.assertEqual(list(row["phases"]), ["input", "multiply", "output", "scheduling"])
+            self.assertGreater(min(list(row["phases"].values())[:3]), 0)
         row, = self.rows("conv", SMALL, "--phases", "--threads", "2", "--cache", "cold", *QUICK)
         self.assertGreater(max(row["phases"].values()), 0)
         row, = self.rows("conv", SMALL, "--no-check", *QUICK)

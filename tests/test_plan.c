@@ -103,6 +103,7 @@ static void keep(const bb_args *args, char mark) {
 
 static void first_stage(const bb_args *args, size_t first, size_t last) {
   check_args(args);
+  bb_part(args, 2);
   keep(args, 1);
   memset(args->shared, 1, 1000 / (size_t)args->threads);
   __atomic_fetch_add(&runs[0], first == 0, __ATOMIC_RELAXED);
@@ -441,11 +442,13 @@ static void runs_can_be_timed_from_inside(void **state) {
   for (int threads = 0; threads <= 2; threads++) {
     bb_pool *pool = NULL;
     if (threads) assert_int_equal(bb_pool_create(&(bb_pool_options){.threads = threads, .spin_us = 50}, &pool, NULL), BB_OK);
-    bb_times times = {{0}, 0};
+    bb_times times = {{0}, 0, {0}};
     bb_exec_time(exec, &times);
     for (int i = 0; i < 3; i++) bb_plan_run(plan, exec, pool, &io);
     assert_true(times.busy[0] > times.busy[1]);
     assert_int_equal(times.busy[2], 0);
+    assert_true(times.part[2] > times.part[0]);
+    assert_int_equal(times.part[0] + times.part[1] + times.part[2], times.busy[0]);
     if (threads < 2) assert_true(times.busy[0] + times.busy[1] <= times.run);
     bb_exec_time(exec, NULL);
     const bb_times before = times;

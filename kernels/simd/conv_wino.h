@@ -649,6 +649,7 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
     for (int kg = kg0; kg < kg1; kg++) {
       const kgroup *k = &table[kg];
       if (k->b0 < has->b0 || k->b0 > has->b1) has->b0 = has->b1 = k->b0;
+      bb_part(a, 0);
       for (int b = has->b1; b < k->b1; b++) {
         for (int i = s0; i < s1; i++) {
           const segment s = segment_at(&g, i);
@@ -671,11 +672,13 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
         }
       }
       const product_shape shape = product_shape_of(a->config, k, tiles);
+      bb_part(a, 1);
       for (int f = 0; f < FREQS; f++) {
         const float *u = a->packed + pk.u + u_offset(k, pk.one, false, f);
         multiply(&shape, k, lanes, u, v + f * v_freq, m + f * m_freq, tiles, a->config->ahead > 0, x.every ? &x : NULL,
                  y.every ? &y : NULL);
       }
+      bb_part(a, 2);
       for (int j = 0; j < k->nr; j++) {
         for (int i = s0; i < s1; i++) {
           const segment s = segment_at(&g, i);
@@ -785,9 +788,11 @@ static void wino_gap(const bb_args *a, size_t first, size_t last) {
 
 // ---- candidates ----------------------------------------------------------------------------------------------------
 
+// Tiles are counted in int.
 static bool fused_accepts(const bb_task *t) {
   if (t->problem.op != BB_OP_CONV || t->x.block != VL || t->y.block != VL) return false;
   const bb_conv *c = &t->problem.conv;
+  if ((double)c->N * bb_ceil_div(c->P, WINO_M) * bb_ceil_div(c->Q, WINO_M) > INT_MAX / 2) return false;
   return c->R == 3 && c->S == 3 && c->stride_h == 1 && c->stride_w == 1 && c->dil_h == 1 && c->dil_w == 1;
 }
 
@@ -972,7 +977,8 @@ static double wino_error_bound(const bb_task *t, const bb_config *config) {
     .name = full_name, .op = BB_OP_CONV, .alg = alg_name, .isa = isa_level, .x_block = VL, .y_block = VL,                 \
     .block = {.q = WINO_M, .k = VL, .c = VL}, .accepts = fused_accepts, .configs = fused_configs, .cycles = fused_cycles, \
     .packed_bytes = wino_packed_bytes, .pack = fused_pack, .workspace = fused_workspace,                                  \
-    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .stage = {                                    \
+    .executed_flops = wino_executed_flops, .error_bound = wino_error_bound, .part = {"input", "multiply", "output"},      \
+    .stage = {                                                                                                            \
       {"fused", fused_tiles, fused_run},                                                                                  \
       {"mean", wino_gap_tiles, wino_gap}                                                                                  \
     }                                                                                                                     \
