@@ -165,7 +165,7 @@ static int by_first(const void *a, const void *b) {
   return (x->end > y->end) - (x->end < y->end);
 }
 
-// The range of every tensor of the file, checked: inside the file, none overlapping another.
+// The range of every tensor of the file, checked: inside the file, none overlapping another, nothing behind the last.
 static bb_status check_ranges(const cJSON *header, const char *path, uint64_t data_bytes, bb_error *error) {
   size_t count = 0;
   for (const cJSON *t = header->child; t; t = t->next) count++;
@@ -190,6 +190,10 @@ static bb_status check_ranges(const cJSON *header, const char *path, uint64_t da
     if (ranges[i].first < ranges[i - 1].end)
       status = bb_fail(error, BB_INVALID, "%s: tensors %.80s and %.80s overlap", path, ranges[i - 1].name, ranges[i].name);
   }
+  const uint64_t end = count ? ranges[count - 1].end : 0;
+  if (!status && end < data_bytes)
+    status = bb_fail(error, BB_INVALID, "%s: %llu bytes behind the last tensor: the file is damaged", path,
+                     (unsigned long long)(data_bytes - end));
   free(ranges);
   return status;
 }

@@ -160,6 +160,7 @@ static void damaged_files_are_refused(void **state) {
       {"{" WEIGHT "}", "no tensor c.bias", 8},
       {"{" WEIGHT "," BIAS "}", "truncated", 15},
       {"{" WEIGHT "," BIAS "}", "truncated", 0},
+      {"{" WEIGHT "," BIAS "}", "1 bytes behind", 17},
       {"{" WEIGHT ",\"c.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", "overlap", 16},
       {"{" WEIGHT ",\"c.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[12,8]}}", "data_offsets", 16},
       {"{" WEIGHT ",\"c.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8.5,16]}}", "data_offsets", 16},
