@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "../models/models.h"
 
@@ -25,6 +26,7 @@ enum {
   RUN = 1 << 7,
   EXPLAIN = 1 << 8,
   CROSSOVER = 1 << 9,
+  TAILS = 1 << 10,                           // conv --suite tails, which checks and times nothing
   TIMED = QUICK | CONV | MODEL | CROSSOVER,  // verbs that make rows
   ALL = (1 << 10) - 1
 };
@@ -187,7 +189,15 @@ static bool set_plan(options *o, const char *value, bb_error *error) {
   return i >= 0;
 }
 
-static bool set_wisdom(options *o, const char *value, bb_error *error) { return (void)error, (o->wisdom = value) != NULL; }
+// A file to read, or to write over. Others than regular ones are refused: their size is asked for. What is missing is told
+// by who opens it.
+static bool set_file(const char **file, const char *value, bb_error *error) {
+  struct stat info;
+  *file = value;
+  return stat(value, &info) || S_ISREG(info.st_mode) || bad(error, value, "a regular file");
+}
+
+static bool set_wisdom(options *o, const char *value, bb_error *error) { return set_file(&o->wisdom, value, error); }
 
 static bool set_threads(options *o, const char *value, bb_error *error) {
   return args_int_list(value, 1, 1024, &o->threads, error);
@@ -301,9 +311,9 @@ static bool set_suite(options *o, const char *value, bb_error *error) {
 
 static bool set_model(options *o, const char *value, bb_error *error) { return (void)error, (o->model = value) != NULL; }
 static bool set_batch(options *o, const char *value, bb_error *error) { return (void)error, (o->batch = value) != NULL; }
-static bool set_weights(options *o, const char *value, bb_error *error) { return (void)error, (o->weights = value) != NULL; }
-static bool set_input(options *o, const char *value, bb_error *error) { return (void)error, (o->input = value) != NULL; }
-static bool set_image(options *o, const char *value, bb_error *error) { return (void)error, (o->image = value) != NULL; }
+static bool set_weights(options *o, const char *value, bb_error *error) { return set_file(&o->weights, value, error); }
+static bool set_input(options *o, const char *value, bb_error *error) { return set_file(&o->input, value, error); }
+static bool set_image(options *o, const char *value, bb_error *error) { return set_file(&o->image, value, error); }
 static bool set_output(options *o, const char *value, bb_error *error) { return (void)error, (o->output = value) != NULL; }
 
 // Names of passes, a minus in front of each.
@@ -337,13 +347,13 @@ static bool set_top(options *o, const char *value, bb_error *error) {
 
 static const flag flags[] = {
     // clang-format off
-    {"--suite", "NAME", CONV, set_suite, "quick12, core40, extended or tails (tails: checks only) [none]"},
+    {"--suite", "NAME", CONV | TAILS, set_suite, "quick12, core40, extended or tails (tails: checks only) [none]"},
     {"--model", "NAME", CONV | LIST, set_model, "the distinct convolutions of a backbone, with their counts [none]"},
     {"--batch", "FILE", CONV, set_batch, "problem strings from a file, one per line, # starts a comment [none]"},
     {"--channels", "LIST", CROSSOVER, set_channels, "rows of the map: input and output channels [32,64,128,256,512]"},
     {"--sizes", "LIST", CROSSOVER, set_sizes, "columns of the map: height and width [7,14,28,56]"},
     {"--all", NULL, MODEL, set_all, "every backbone"},
-    {"--layers", NULL, MODEL, set_layers, "a table of all nodes"},
+    {"--layers", NULL, MODEL, set_layers, "a table of all nodes, of one stream"},
     {"--streams", "N", MODEL, set_streams, "inferences in flight at once, each on --threads threads [1]"},
     {"--weights", "FILE", RUN | MODEL, set_weights, "parameters from a .safetensors file [synthetic, from --seed]"},
     {"--input", "FILE", RUN, set_input, "input as .npy, float32, N x C x H x W [none]"},
@@ -354,33 +364,42 @@ static const flag flags[] = {
     {"--passes", "LIST", MODEL | RUN, set_passes, "graph passes to leave out, by name: -fuse_act,-fold_bn [all on]"},
     {"--models", NULL, TEST, set_models, "every backbone too, against the reference executor"},
     {"--exact", NULL, TEST, set_exact, "integer data at zero tolerance only [integer and real data]"},
-    {"--full", NULL, TEST | CONV, set_full, "everything, not a selection"},
-    {"--isa", "LIST", ALL & ~(MACHINE), set_isa, "generic, avx2, avx512, neon: a cap; each name of the list is one run [the best here]"},
-    {"--impl", "REGEX", CONV | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
-    {"--alg", "NAME", CONV | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
-    {"--accuracy", "CLASS", QUICK | CONV | MODEL | TEST | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
+    {"--full", NULL, TEST, set_full, "everything, not a selection"},
+    {"--full", NULL, CONV | TAILS, set_full, "everything, not a selection, with --suite tails"},
+    {"--isa", "LIST", (ALL | TAILS) & ~(MACHINE | PEAK | LIST), set_isa, "generic, avx2, avx512, neon: a cap; each name of the list is one run [the best here]"},
+    {"--isa", "LIST", PEAK, set_isa, "generic, avx2, avx512, neon: each is one run [all that run here]"},
+    {"--isa", "LIST", LIST, set_isa, "kernels and isas up to one of these: generic, avx2, avx512, neon [all]"},
+    {"--impl", "REGEX", CONV | TAILS | TEST | EXPLAIN, set_impl, "kernels by name; all that match are timed [the planner's choice]"},
+    {"--alg", "NAME", CONV | TAILS | MODEL | TEST | EXPLAIN | RUN, set_alg, "auto, direct, wino23, wino43, wino63 [auto]"},
+    {"--accuracy", "CLASS", TEST, set_accuracy, "algorithms and, with --models, what may be chosen: strict (direct ones only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [all; of networks default]"},
+    {"--accuracy", "CLASS", QUICK | CONV | TAILS | MODEL | EXPLAIN | RUN, set_accuracy, "what may be chosen: strict (direct algorithms only), default (Winograd F(2,3), F(4,3) too), fast (F(6,3) too); --alg and --impl overrule it [default]"},
     {"--plan", "MODE", CONV | MODEL | EXPLAIN | RUN | CROSSOVER, set_plan, "how kernels are chosen: estimate (by cost models) or measure (by timing those that may win) [estimate]"},
     {"--wisdom", "FILE", CONV | MODEL | EXPLAIN | RUN | CROSSOVER, set_wisdom, "choices that were measured before: read; with --plan measure, and by crossover, also extended, or made [none]"},
-    {"--threads", "LIST", ALL & ~(MACHINE | LIST), set_threads, "1,2,4-8: each is one run [1]"},
-    {"--cpus", "LIST", TIMED | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
-    {"--mb", "LIST", TIMED | TEST | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},
+    {"--threads", "LIST", (ALL | TAILS) & ~(MACHINE | PEAK | LIST), set_threads, "1,2,4-8: each is one run [1]"},
+    {"--threads", "LIST", PEAK, set_threads, "1,2,4-8: each is one run [1 and as many as there are processors]"},
+    {"--cpus", "LIST", TIMED | TAILS | PEAK | TEST | EXPLAIN | RUN, set_cpus, "processors to pin to: 0-3 [those of the inherited mask]"},
+    {"--mb", "LIST", TIMED | EXPLAIN, set_mb, "batch sizes: each is one run [as the problem says, 1]"},
+    {"--mb", "LIST", TEST, set_mb, "batch sizes of --models: each is one run [1]"},
     {"--cache", "MODE", CONV | EXPLAIN | CROSSOVER, set_cache, "hot: same buffers again; cold: weights in no cache; or both: hot,cold [hot]"},
-    {"--min-time", "S", TIMED | PEAK | EXPLAIN, set_min_time, "seconds of samples per row, at least [0.4]"},
+    {"--min-time", "S", TIMED | EXPLAIN, set_min_time, "seconds of samples per row, at least [0.4]"},
     {"--repetitions", "N", TIMED, set_repetitions, "rows per name [1]"},
     {"--max-noise", "PCT", TIMED, set_max_noise, "measures longer until the spread is below, at most ten times --min-time; exit 4 if it is not [off]"},
-    {"--seed", "N", ALL & ~MACHINE, set_seed, "of all random data [1]"},
+    {"--seed", "N", (ALL | TAILS) & ~(MACHINE | PEAK | LIST), set_seed, "of all random data [1]"},
     {"--data", "KIND", CONV | EXPLAIN | CROSSOVER, set_data, "normal, int (small integers), zeros, denormal [normal]"},
-    {"--filter", "REGEX", TIMED | TEST | LIST, set_filter, "names of rows, tests or things to list [all]"},
+    {"--filter", "REGEX", TIMED | TAILS | TEST | LIST, set_filter, "names of rows, tests or things to list [all]"},
     {"--phases", NULL, CONV, set_phases, "time of each stage of a kernel, and of what is between its tiles"},
     {"--samples", NULL, TIMED, set_samples, "raw samples in JSON"},
     {"--no-check", NULL, TIMED, set_no_check, "does not verify before timing; the rows say so"},
     {"--peer", "LIST", CONV, set_peer, "onednn: the same rows through another library, interleaved [none]"},
-    {"--format", "F", ALL & ~RUN, set_format, "of stdout: text, md, json, csv [text]"},
+    {"--format", "F", ALL & ~(TEST | RUN), set_format, "of stdout: text, md, json, csv [text]"},
     {"--out", "FILE", TIMED | PEAK | MACHINE, set_out, "results to a .json, .csv, .md or .txt file too; may be repeated [none]"},
     {"--note", "KEY=VALUE", TIMED | PEAK, set_note, "kept in the context of the result; may be repeated [none]"},
-    {"-v", NULL, ALL, set_verbose, "says more on stderr"},
+    {"-v", NULL, TEST, set_verbose, "kernels that accept nothing too; twice: on stderr every test that passes"},
+    {"-v", NULL, TIMED, set_verbose, "names on stderr each row that is begun"},
+    {"-v", NULL, EXPLAIN, set_verbose, "every config of every kernel"},
     // clang-format on
 };
+_Static_assert(sizeof flags / sizeof *flags <= 64, "options.given has a bit for each");
 
 static const flag *find_flag(const verb *v, const char *name, size_t length) {
   for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
@@ -430,14 +449,28 @@ exit_code args_parse(const verb *v, int argc, char **argv, options *o, bool *hel
     }
     if (f->value && !*value) return fail(EXIT_USAGE, "%s has an empty value; expected: %s", f->name, f->help);
     if (!f->set(o, value, &error)) return fail(EXIT_USAGE, "%s: %s", f->name, error.text);
+    o->given |= UINT64_C(1) << (f - flags);
   }
   if (o->args.count < v->min_args) return fail(EXIT_USAGE, "%s needs %s", v->name, v->usage);
   if (o->args.count > v->max_args)
     return fail(EXIT_USAGE, "unexpected argument \"%.80s\"; usage: backbench %s %s", o->args.at[v->max_args], v->name,
                 v->usage);
-  o->threads_given = o->threads.count > 0;
-  if (!o->threads_given) o->threads = (int_list){.count = 1, .at = {1}};
+  if (!o->threads.count) o->threads = (int_list){.count = 1, .at = {1}};
   return EXIT_OK;
+}
+
+bool args_given(const options *o, const char *name) {
+  bool given = false;
+  for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) given |= (o->given >> i & 1) && !strcmp(flags[i].name, name);
+  return given;
+}
+
+exit_code args_tails(const options *o) {
+  static const char form[] = "--suite tails checks and times nothing: it takes no %s";
+  for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+    if ((o->given >> i & 1) && !(flags[i].verbs & TAILS)) return fail(EXIT_USAGE, form, flags[i].name);
+  if (o->benchmark.count) return fail(EXIT_USAGE, form, o->benchmark.at[0]);
+  return o->args.count ? fail(EXIT_USAGE, form, "other problems") : EXIT_OK;
 }
 
 exit_code args_single(const options *o, const char *who) {
@@ -462,7 +495,7 @@ void args_help(const verb *v) {
   }
   if (v->bit & TIMED)
     printf("  %-20s %s\n", "--benchmark_*",
-           "handed to Google Benchmark: --benchmark_filter=REGEX, --benchmark_list_tests, ...");
+           "handed to Google Benchmark: --benchmark_filter=REGEX, --benchmark_list_tests, ... (for its format: --format)");
   printf("  %-20s %s\n", "--help", "this page");
 }
 

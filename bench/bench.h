@@ -46,7 +46,6 @@ typedef struct options {
   bb_plan_mode plan;
   const char *wisdom;
   int_list threads, cpus, mb;  // threads: {1} if not given; cpus, mb: empty = not given
-  bool threads_given;
   bool hot, cold;
   double min_time;  // seconds of samples per row
   int repetitions;
@@ -71,6 +70,7 @@ typedef struct options {
   // The rest.
   string_list args;       // what is no flag
   string_list benchmark;  // --benchmark_*
+  uint64_t given;         // bits of the flags that were given: args_given
   int argc;               // the command line, for the record
   char **argv;
 } options;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "args.h"
 #include "conv_work.h"
 #include "peer.h"
 #include "planning.h"
@@ -634,12 +635,11 @@ void conv_free(conv_run *u) {
 
 exit_code verb_conv(const options *o) {
   if (o->suite && !strcmp(o->suite, "tails")) {
-    if (o->args.count || o->model || o->batch)
-      return fail(EXIT_USAGE, "--suite tails checks and times nothing: it takes no other problems");
-    return test_tails(o);
+    const exit_code code = args_tails(o);
+    return code == EXIT_OK ? test_tails(o) : code;
   }
   case_list list = {0};
-  exit_code code = case_collect(&list, o);
+  exit_code code = o->full ? fail(EXIT_USAGE, "--full goes with --suite tails") : case_collect(&list, o);
   session *s = NULL;
   conv_run *u = NULL;
   if (code == EXIT_OK) code = session_create(o, &s);

@@ -636,6 +636,7 @@ exit_code model_rows(session *s, const options *o, const char *name, model_run *
 exit_code verb_model(const options *o) {
   if (!o->args.count && !o->all)
     return fail(EXIT_USAGE, "model needs a name or --all; \"backbench list models\" shows the names");
+  if (o->layers && o->streams > 1) return fail(EXIT_USAGE, "--layers: the table is of one stream, --streams %d", o->streams);
   session *s = NULL;
   model_run *u = NULL;
   exit_code code = session_create(o, &s);

@@ -142,6 +142,7 @@ static double measure(void *context, char error[256]) {
     snprintf(error, 256, "interrupted");
     return -1;
   }
+  if (s->o->verbose) fprintf(stderr, "%s\n", f->name);
   progress(s->done, s->families * (size_t)s->o->repetitions, f->name);
   row *more = realloc(f->row, (size_t)(f->rows + 1) * sizeof *more);
   if (!more) {

@@ -11,19 +11,21 @@
 #include "report.h"
 #include "suites.h"
 
+// Is it up to one of --isa?
+static bool wanted(const options *o, bb_isa isa) {
+  bool within = !o->isas.count;
+  for (int i = 0; i < o->isas.count; i++) {
+    bb_isa cap;
+    within |= bb_isa_parse(o->isas.at[i], &cap) && bb_isa_within(isa, cap);
+  }
+  return within;
+}
+
 // Each makes an array of objects whose first member is the name. Text: one line per object, the members given.
 static exit_code list_kernels(const options *o, cJSON *list) {
-  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
-  int isas = 0, missings = 0;
-  if (o->isas.count) {
-    const exit_code code = isas_asked(o, isa, &isas, missing, &missings);
-    if (code != EXIT_OK) return code;
-  }
   for (size_t i = 0; i < bb_kernel_count(); i++) {
     const bb_kernel *k = bb_kernel_at(i);
-    bool wanted = !o->isas.count;
-    for (int a = 0; a < isas; a++) wanted |= bb_isa_within(k->isa, isa[a]);
-    if (!wanted) continue;
+    if (!wanted(o, k->isa)) continue;
     cJSON *x = cJSON_CreateObject();
     cJSON_AddStringToObject(x, "name", k->name);
     cJSON_AddStringToObject(x, "op", bb_op_name(k->op));
@@ -98,8 +100,8 @@ static exit_code list_cases(const options *o, cJSON *list) {
 }
 
 static exit_code list_isas(const options *o, cJSON *list) {
-  (void)o;
   for (int i = 0; i < BB_ISA_COUNT; i++) {
+    if (!wanted(o, (bb_isa)i)) continue;
     cJSON *x = cJSON_CreateObject();
     cJSON_AddStringToObject(x, "name", bb_isa_name((bb_isa)i));
     cJSON_AddNumberToObject(x, "block", bb_isa_block((bb_isa)i));
@@ -190,6 +192,12 @@ exit_code verb_list(const options *o) {
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
     if (strcmp(lists[i].what, o->args.at[0])) continue;
     if (o->model && strcmp(o->args.at[0], "parameters")) return fail(EXIT_USAGE, "--model goes with list parameters only");
+    if (o->isas.count && strcmp(o->args.at[0], "kernels") && strcmp(o->args.at[0], "isas"))
+      return fail(EXIT_USAGE, "--isa goes with list kernels and list isas only");
+    bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
+    int isas, missings;
+    const exit_code here = isas_asked(o, isa, &isas, missing, &missings);
+    if (here != EXIT_OK) return here;
     cJSON *list = cJSON_CreateArray();
     const exit_code code = list ? lists[i].make(o, list) : fail(EXIT_SYSTEM, "out of memory");
     if (code == EXIT_OK) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "args.h"
 #include "context.h"
 #include "report.h"
 #include "stats.h"
@@ -182,7 +183,7 @@ exit_code verb_peak(const options *o) {
   static int cpu[LIST_MAX];
   const int cpus = o->cpus.count ? o->cpus.count : team_processors(cpu);
   int_list threads = o->threads;
-  if (!o->threads_given && cpus > 1) threads = (int_list){.count = 2, .at = {1, cpus}};
+  if (!args_given(o, "--threads") && cpus > 1) threads = (int_list){.count = 2, .at = {1, cpus}};
 
   cJSON *context = context_create(o), *rows = cJSON_CreateArray(), *all = cJSON_CreateObject();
   context_peaks peaks = {0};
