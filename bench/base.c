@@ -102,6 +102,8 @@ void progress(size_t done, size_t total, const char *what) {
   fflush(stderr);
 }
 
+const char isa_missing[] = "this CPU, this build or BB_ISA does not allow this ISA";
+
 exit_code isas_asked(const options *o, bb_isa isa[BB_ISA_COUNT], int *count, bb_isa missing[BB_ISA_COUNT], int *missing_count) {
   *count = *missing_count = 0;
   if (!o->isas.count) {

@@ -117,6 +117,9 @@ void progress(size_t done, size_t total, const char *what);
 // The ISA levels asked for (or the best one) that can run here, in order; those that cannot are named in *missing.
 // EXIT_NOTHING if none can, EXIT_USAGE if a name is unknown.
 exit_code isas_asked(const options *o, bb_isa isa[BB_ISA_COUNT], int *count, bb_isa missing[BB_ISA_COUNT], int *missing_count);
+// Why an ISA that was asked for has no rows.
+extern const char isa_missing[];
+
 
 double now_ns(void);
 double memory_available(void);  // bytes that can be had without swapping; 0 = unknown

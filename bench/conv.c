@@ -585,7 +585,7 @@ static exit_code add_all(session *s, conv_run *u, const picker *p, const case_li
       for (int a = 0; a < missings && code == EXIT_OK; a++) {
         char name[256];
         name_row(name, g, bb_isa_name(missing[a]), o->threads.at[0], !o->hot);
-        code = session_add_skipped(s, name, "this CPU, this build or BB_ISA does not allow this ISA");
+        code = session_add_skipped(s, name, isa_missing);
       }
       if (code != EXIT_OK) return code;
     }

@@ -622,7 +622,7 @@ exit_code model_rows(session *s, const options *o, const char *name, model_run *
         if (o->streams > 1) snprintf(streams, sizeof streams, "/s%d", o->streams);
         snprintf(text, sizeof text, "model/%s/%s/t%d/mb%d%s", name, bb_isa_name(level), o->threads.at[t], mb, streams);
         if (i >= isas) {
-          code = session_add_skipped(s, text, "this CPU, this build or BB_ISA does not allow this ISA");
+          code = session_add_skipped(s, text, isa_missing);
           continue;
         }
         model_row *m = calloc(1, sizeof *m);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../kernels/common.h"
+#include "args.h"
 #include "conv.h"
 #include "conv_work.h"
 #include "model.h"
@@ -18,7 +19,9 @@
 
 typedef struct tester {
   const options *o;
-  bb_isa cap;
+  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
+  int isas, missings;
+  bb_isa cap;  // one of isa
   bool by_name, filtered;
   regex_t name, filter;
   team team;
@@ -202,7 +205,9 @@ static exit_code test_other(tester *t, const bb_kernel *k) {
 static bool wanted(const tester *t, const bb_kernel *k) {
   if (!bb_isa_runs(k->isa) || !bb_isa_within(k->isa, t->cap)) return false;
   if (t->by_name && regexec(&t->name, k->name, 0, NULL, 0)) return false;
-  return t->o->alg == BB_ALG_AUTO || (k->op == BB_OP_CONV && k->alg == t->o->alg);
+  const options *o = t->o;
+  if (o->alg != BB_ALG_AUTO) return k->op == BB_OP_CONV && k->alg == o->alg;
+  return o->impl || k->op != BB_OP_CONV || !args_given(o, "--accuracy") || bb_accuracy_admits(o->accuracy, k->alg);
 }
 
 static exit_code test_kernel(tester *t, const bb_kernel *k, const bb_conv *conv, size_t count, bool plain) {
@@ -223,15 +228,9 @@ static exit_code test_kernel(tester *t, const bb_kernel *k, const bb_conv *conv,
 
 static exit_code tester_create(const options *o, tester *t) {
   *t = (tester){.o = o};
-  bb_isa isa[BB_ISA_COUNT], missing[BB_ISA_COUNT];
-  int isas, missings;
   exit_code code = team_check(o);
-  if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
+  if (code == EXIT_OK) code = isas_asked(o, t->isa, &t->isas, t->missing, &t->missings);
   if (code != EXIT_OK) return code;
-  for (int i = 0; i < missings; i++) warn("%s cannot run here: skipped", bb_isa_name(missing[i]));
-  t->cap = isa[0];
-  for (int i = 1; i < isas; i++)
-    if (bb_isa_within(t->cap, isa[i])) t->cap = isa[i];  // the strongest includes the others
   if (o->impl) t->by_name = !regcomp(&t->name, o->impl, REG_EXTENDED | REG_NOSUB);
   if (o->filter) t->filtered = !regcomp(&t->filter, o->filter, REG_EXTENDED | REG_NOSUB);
   return EXIT_OK;
@@ -242,14 +241,27 @@ static void tester_destroy(tester *t) {
   if (t->filtered) regfree(&t->filter);
 }
 
+// Each ISA with each thread count.
+static int runs(const tester *t) { return t->isas * t->o->threads.count; }
+
+static exit_code begin_run(tester *t, int i) {
+  const options *o = t->o;
+  t->cap = t->isa[i / o->threads.count];
+  return team_create(o, o->threads.at[i % o->threads.count], &t->team);
+}
+
 static exit_code test_kernels(tester *t, const bb_conv *conv, size_t count, bool only_conv) {
   const options *o = t->o;
   exit_code code = EXIT_OK;
   size_t total = 0, done = 0;
-  for (size_t i = 0; i < bb_kernel_count(); i++) total += wanted(t, bb_kernel_at(i));
-  for (int n = 0; n < o->threads.count && code == EXIT_OK; n++) {
-    code = team_create(o, o->threads.at[n], &t->team);
+  for (int a = 0; a < t->isas; a++) {
+    t->cap = t->isa[a];
+    for (size_t i = 0; i < bb_kernel_count(); i++) total += wanted(t, bb_kernel_at(i));
+  }
+  for (int n = 0; n < runs(t) && code == EXIT_OK; n++) {
+    code = begin_run(t, n);
     if (code != EXIT_OK) return code;
+    if (t->isas > 1) printf("-- %s\n", bb_isa_name(t->cap));
     if (o->threads.count > 1) printf("-- %d threads\n", t->team.threads);
     for (size_t i = 0; i < bb_kernel_count() && code == EXIT_OK; i++) {
       const bb_kernel *k = bb_kernel_at(i);
@@ -262,19 +274,17 @@ static exit_code test_kernels(tester *t, const bb_conv *conv, size_t count, bool
   if (code == EXIT_OK && !t->kernels)
     return fail(EXIT_USAGE, "no kernel matches --impl %s%s%s", o->impl ? o->impl : "(any)",
                 o->alg != BB_ALG_AUTO ? " --alg " : "", o->alg != BB_ALG_AUTO ? bb_alg_name(o->alg) : "");
-  if (code == EXIT_OK && !t->all_passed && !t->all_failed) {
-    if (o->filter && !o->models) return fail(EXIT_USAGE, "--filter %s: matches no test", o->filter);
-    if (!o->filter) return fail(EXIT_USAGE, "--%s: these kernels accept none of the problems", o->impl ? "impl" : "alg");
-  }
+  if (code == EXIT_OK && !t->all_passed && !t->all_failed && !o->filter)
+    return fail(EXIT_USAGE, "--%s: these kernels accept none of the problems", o->impl ? "impl" : "alg");
   return code;
 }
 
-// Every backbone, one inference for each thread count.
+// Every backbone, one inference for each ISA and thread count.
 static exit_code test_models(tester *t) {
   const options *o = t->o;
   exit_code code = EXIT_OK;
-  for (int n = 0; n < o->threads.count && code == EXIT_OK; n++) {
-    code = team_create(o, o->threads.at[n], &t->team);
+  for (int n = 0; n < runs(t) && code == EXIT_OK; n++) {
+    code = begin_run(t, n);
     const size_t batches = (size_t)(o->mb.count ? o->mb.count : 1), count = bb_model_count() * batches;
     for (size_t k = 0; k < count && code == EXIT_OK; k++) {
       char name[128];
@@ -302,6 +312,10 @@ static exit_code test_models(tester *t) {
 }
 
 static exit_code finish(tester *t, exit_code code) {
+  if (code == EXIT_OK && !t->all_passed && !t->all_failed)  // without a filter it has been refused already
+    code = fail(EXIT_USAGE, "--filter %s: matches no test", t->o->filter);
+  for (int i = 0; i < t->missings && code == EXIT_OK; i++)
+    printf("%-44s skipped: %s\n", bb_isa_name(t->missing[i]), isa_missing);
   if (code == EXIT_OK || code == EXIT_INTERRUPTED)
     printf("%zu passed, %zu failed, seed %llu%s\n", t->all_passed, t->all_failed, (unsigned long long)t->o->seed,
            code == EXIT_OK ? "" : ", interrupted");
@@ -341,7 +355,7 @@ exit_code verb_test(const options *o) {
   tester t;
   bb_conv *conv = NULL;
   size_t count;
-  exit_code code = tester_create(o, &t);
+  exit_code code = o->mb.count && !o->models ? fail(EXIT_USAGE, "--mb goes with --models") : tester_create(o, &t);
   if (code != EXIT_OK) return code;
   options selected = *o;
   selected.full = false;
