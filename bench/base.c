@@ -4,11 +4,13 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,21 +46,68 @@ exit_code fail_status(bb_status status, const bb_error *error) {
   return fail(code[status], "%s", error && *error->text ? error->text : bb_status_string(status));
 }
 
-static volatile sig_atomic_t stop;
+// ---- signals, progress ---------------------------------------------------------------------------------------------
+
+static volatile sig_atomic_t stop, at_once;
+
+// The line of progress; the alarm writes it if nobody comes back before it is due.
+static char due_line[160];
+static volatile sig_atomic_t line_shown;
+static const char clear_line[] = "\r\033[K";
+
+static void show_line(int number) {
+  (void)number;
+  line_shown = 1;
+  (void)!write(STDERR_FILENO, due_line, strlen(due_line));
+}
 
 // The first one asks, the second one kills.
 static void on_signal(int number) {
+  if (at_once && line_shown) (void)!write(STDERR_FILENO, clear_line, strlen(clear_line));
+  if (at_once) _exit(EXIT_INTERRUPTED);
   stop = 1;
   signal(number, SIG_DFL);
 }
 
 void catch_signals(void) {
-  struct sigaction action = {.sa_handler = on_signal};
+  struct sigaction action = {.sa_handler = on_signal}, due = {.sa_handler = show_line, .sa_flags = SA_RESTART};
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGALRM, &due, NULL);
 }
 
 bool interrupted(void) { return stop; }
+void stop_at_once(bool yes) { at_once = yes; }
+
+// 0: none.
+static void set_alarm(double ns) {
+  const long us = (long)(ns * 1e-3);
+  setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {us / 1000000, us % 1000000}}, NULL);
+}
+
+void progress(size_t done, size_t total, const char *what) {
+  static double start, shown;
+  if (!isatty(STDERR_FILENO)) return;
+  const double t = now_ns();
+  set_alarm(0);
+  if (!total) {
+    if (line_shown) fputs(clear_line, stderr);
+    line_shown = 0;
+    return;
+  }
+  if (start == 0 || !done) start = t;
+  const int n = snprintf(due_line, sizeof due_line, "%s%zu/%zu %.60s", clear_line, done, total, what);
+  if (done)
+    snprintf(due_line + n, sizeof due_line - (size_t)n, ", %.0f s left",
+             (t - start) * 1e-9 * (double)(total - done) / (double)done);
+  const double due = fmax(start + 2e9, shown + 1e8);  // 2 s before the first, ten per second
+  if (t < due) {
+    set_alarm(due - t + 1e3);  // a microsecond at least: 0 is none
+  } else {
+    shown = t;
+    show_line(0);
+  }
+}
 
 double now_ns(void) {
   struct timespec t;
@@ -80,26 +129,6 @@ void *xalloc(size_t bytes) {
   void *p = bb_alloc(bytes);
   if (p) memset(p, 0, bytes);
   return p;
-}
-
-void progress(size_t done, size_t total, const char *what) {
-  static double start, shown;
-  static bool line;
-  if (!isatty(STDERR_FILENO)) return;
-  const double t = now_ns();
-  if (start == 0) start = t;
-  if (!total) {
-    if (line) fputs("\r\033[K", stderr);
-    line = false;
-    return;
-  }
-  if (!done) start = t;
-  if (t - start < 2e9 || t - shown < 1e8) return;  // 2 s before the first, ten per second
-  shown = t;
-  line = true;
-  fprintf(stderr, "\r\033[K%zu/%zu %.60s", done, total, what);
-  if (done) fprintf(stderr, ", %.0f s left", (t - start) * 1e-9 * (double)(total - done) / (double)done);
-  fflush(stderr);
 }
 
 const char isa_missing[] = "this CPU, this build or BB_ISA does not allow this ISA";

@@ -105,21 +105,24 @@ exit_code fail_status(bb_status status, const bb_error *error);
 // Has the user asked us to stop? Set by SIGINT and SIGTERM, once they are caught.
 void catch_signals(void);
 bool interrupted(void);
+// While there is nothing to finish or to keep: a signal ends the program there and then, with EXIT_INTERRUPTED.
+void stop_at_once(bool yes);
 
 // Refuses an environment variable that makes no sense.
 exit_code check_environment(void);
 // JSON's small pieces: the program ends when there is no memory for one.
 void json_hooks(void);
 
-// Progress on stderr, only on a terminal, only after 2 s: done/total, what, time left. total 0 clears the line.
+// Progress on stderr, only on a terminal, only after 2 s, even if nothing calls until then: done/total, what, time left. total
+// 0 clears the line.
 void progress(size_t done, size_t total, const char *what);
+
+// Why an ISA that was asked for has no rows.
+extern const char isa_missing[];
 
 // The ISA levels asked for (or the best one) that can run here, in order; those that cannot are named in *missing.
 // EXIT_NOTHING if none can, EXIT_USAGE if a name is unknown.
 exit_code isas_asked(const options *o, bb_isa isa[BB_ISA_COUNT], int *count, bb_isa missing[BB_ISA_COUNT], int *missing_count);
-// Why an ISA that was asked for has no rows.
-extern const char isa_missing[];
-
 
 double now_ns(void);
 double memory_available(void);  // bytes that can be had without swapping; 0 = unknown

@@ -114,7 +114,7 @@ static exit_code infer(job *j) {
   if (status == BB_OK) status = bb_stream_create(j->net, j->team.threads, &j->stream, &error);
   if (status != BB_OK) return fail_status(status, &error);
   bb_stream_run(j->stream, j->team.pool, j->npy.data, NULL);
-  return planning_save(&j->how);
+  return EXIT_OK;
 }
 
 static exit_code hand_out(const job *j) {
@@ -164,6 +164,8 @@ exit_code verb_run(const options *o) {
   job j = {.o = o};
   bb_error error = {{0}};
   exit_code code = check_usage(o, m);
+  stop_at_once(true);
+  progress(0, 1, o->args.at[0]);
   if (code == EXIT_OK) code = load_input(o, m, &j.npy);
   bb_status status = BB_OK;
   if (code == EXIT_OK)
@@ -175,6 +177,9 @@ exit_code verb_run(const options *o) {
   if (status != BB_OK) code = fail(status == BB_NO_MEMORY ? EXIT_SYSTEM : EXIT_USAGE, "%s", error.text);
   if (code == EXIT_OK) code = team_create(o, o->threads.at[0], &j.team);
   if (code == EXIT_OK) code = infer(&j);
+  stop_at_once(false);
+  progress(0, 0, NULL);
+  if (code == EXIT_OK) code = planning_save(&j.how);
   if (code == EXIT_OK) code = hand_out(&j);
   bb_reference_destroy(j.reference);
   bb_stream_destroy(j.stream);
@@ -184,5 +189,5 @@ exit_code verb_run(const options *o) {
   bb_graph_destroy(j.graph);
   bb_npy_free(&j.npy);
   if (j.team.pool) team_destroy(&j.team);
-  return code;
+  return code == EXIT_OK && interrupted() ? EXIT_INTERRUPTED : code;
 }
