@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../models/models.h"
 #include "args.h"
 #include "image.h"
 #include "model.h"
 #include "planning.h"
+#include "report.h"
 #include "team.h"
 
 // Input as N x C x H x W in npy->data, from whichever file was given.
@@ -66,11 +68,13 @@ static void print_top(const float *y, size_t images, size_t classes, size_t top)
   }
 }
 
+static void output_path(const char *dir, int i, char path[4096]) { snprintf(path, 4096, "%s/output_%d.npy", dir, i); }
+
 static exit_code save(const options *o, int i, const bb_tensor *t, const float *y) {
   char path[4096];
   bb_error error = {{0}};
   const size_t shape[] = {(size_t)t->N, (size_t)t->C, (size_t)t->H, (size_t)t->W};
-  snprintf(path, sizeof path, "%s/output_%d.npy", o->output, i);
+  output_path(o->output, i, path);
   const bb_status status = bb_npy_save(path, t->rank, shape, y, &error);
   return status == BB_OK ? EXIT_OK : fail_status(status, &error);
 }
@@ -120,6 +124,8 @@ static exit_code infer(job *j) {
 static exit_code hand_out(const job *j) {
   const options *o = j->o;
   exit_code code = EXIT_OK;
+  if (o->output && mkdir(o->output, 0777) && errno != EEXIST)
+    return fail(EXIT_SYSTEM, "--output %s: cannot be made: %s", o->output, strerror(errno));
   for (int i = 0; i < j->graph->outputs && code == EXIT_OK; i++) {
     const bb_tensor *t = &j->graph->tensor[j->graph->output[i]];
     const size_t n = bb_tensor_count(t);
@@ -142,6 +148,17 @@ static exit_code hand_out(const job *j) {
   return code;
 }
 
+// Can there be files in it? Made for good it is when there are.
+static exit_code check_output(const char *dir) {
+  char path[4096];
+  const bool made = !mkdir(dir, 0777);
+  if (!made && errno != EEXIST) return fail(EXIT_USAGE, "--output %s: cannot be made: %s", dir, strerror(errno));
+  output_path(dir, 0, path);
+  const exit_code code = report_probe_file("--output", path);
+  if (made) rmdir(dir);
+  return code;
+}
+
 static exit_code check_usage(const options *o, const bb_model *m) {
   if (!m) return fail(EXIT_USAGE, "unknown model \"%.80s\"; \"backbench list models\" shows the names", o->args.at[0]);
   if (!o->input == !o->image) return fail(EXIT_USAGE, "run needs one of --input X.npy and --image F");
@@ -151,12 +168,8 @@ static exit_code check_usage(const options *o, const bb_model *m) {
   if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
   if (code == EXIT_OK) code = model_check_alg(o, isa, isas);
   if (code != EXIT_OK) return code;
-  if (o->output && mkdir(o->output, 0777) && errno != EEXIST)
-    return fail(EXIT_USAGE, "--output %s: cannot be made: %s", o->output, strerror(errno));
-  struct stat info;
-  if (o->output && (stat(o->output, &info) || !S_ISDIR(info.st_mode)))
-    return fail(EXIT_USAGE, "--output %s: is not a directory", o->output);
-  return team_check(o);
+  if (o->output) code = check_output(o->output);
+  return code == EXIT_OK ? team_check(o) : code;
 }
 
 exit_code verb_run(const options *o) {
