@@ -334,18 +334,18 @@ static double number_of(const cJSON *o, const char *key) {
   return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-static void card_line(const char *name, const char *value) {
-  if (*value) printf("%-12s %s\n", name, value);
+static void card_line(FILE *f, const char *name, const char *value) {
+  if (*value) fprintf(f, "%-12s %s\n", name, value);
 }
 
-void context_print_card(const cJSON *m) {
+void context_print_card(const cJSON *m, FILE *f) {
   char text[512];
-  card_line("cpu", text_of(m, "cpu"));
+  card_line(f, "cpu", text_of(m, "cpu"));
   snprintf(text, sizeof text, "%s family %s model %s stepping %s", text_of(m, "vendor"), text_of(m, "family"),
            text_of(m, "model"), text_of(m, "stepping"));
-  card_line("", "");
-  printf("%-12s %s\n", "vendor", text);
-  card_line("microcode", text_of(m, "microcode"));
+  card_line(f, "", "");
+  fprintf(f, "%-12s %s\n", "vendor", text);
+  card_line(f, "microcode", text_of(m, "microcode"));
   text[0] = 0;
   const cJSON *item;
   cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(m, "isas")) {
@@ -355,11 +355,11 @@ void context_print_card(const cJSON *m) {
   const double fmas = number_of(m, "fma512_per_cycle");
   if (fmas > 0)
     snprintf(text + strlen(text), sizeof text - strlen(text), "; %.0f 512-bit FMA%s per cycle", fmas, fmas > 1 ? "s" : "");
-  card_line("isas", text);
+  card_line(f, "isas", text);
   snprintf(text, sizeof text, "%.0f cores, %.0f hardware threads, %.0f packages, %.0f NUMA nodes; %d usable here",
            number_of(m, "cores"), number_of(m, "num_cpus"), number_of(m, "packages"), number_of(m, "numa_nodes"),
            cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(m, "cpus_allowed")));
-  card_line("cores", text);
+  card_line(f, "cores", text);
   text[0] = 0;
   cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(m, "caches")) {
     const size_t n = strlen(text);
@@ -371,18 +371,18 @@ void context_print_card(const cJSON *m) {
       snprintf(text + k, sizeof text - k, " (for %.0f)", number_of(item, "num_sharing"));
     }
   }
-  card_line("caches", text);
-  if (number_of(m, "memory_bytes") > 0) printf("%-12s %.1f GiB\n", "memory", number_of(m, "memory_bytes") / 1073741824.0);
-  card_line("governor", *text_of(m, "governor") ? text_of(m, "governor") : "not visible");
-  card_line("hypervisor", *text_of(m, "hypervisor") ? text_of(m, "hypervisor") : "none");
+  card_line(f, "caches", text);
+  if (number_of(m, "memory_bytes") > 0) fprintf(f, "%-12s %.1f GiB\n", "memory", number_of(m, "memory_bytes") / 1073741824.0);
+  card_line(f, "governor", *text_of(m, "governor") ? text_of(m, "governor") : "not visible");
+  card_line(f, "hypervisor", *text_of(m, "hypervisor") ? text_of(m, "hypervisor") : "none");
   const cJSON *average = cJSON_GetObjectItemCaseSensitive(m, "load_avg");
-  if (average) printf("%-12s %.2f in the last minute\n", "load", cJSON_GetArrayItem(average, 0)->valuedouble);
+  if (average) fprintf(f, "%-12s %.2f in the last minute\n", "load", cJSON_GetArrayItem(average, 0)->valuedouble);
   if (number_of(m, "cpu_quota") > 0)
-    printf("%-12s %.2f processors\n", "quota", number_of(m, "cpu_quota"));
+    fprintf(f, "%-12s %.2f processors\n", "quota", number_of(m, "cpu_quota"));
   else
-    card_line("quota", "none");
+    card_line(f, "quota", "none");
   snprintf(text, sizeof text, "%s, %s, %s", text_of(m, "os"), text_of(m, "distribution"), text_of(m, "libc"));
-  card_line("system", text);
+  card_line(f, "system", text);
 }
 
 static void diagnose(cJSON *list, const char *name, const char *problem, const char *fix) {

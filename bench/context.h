@@ -5,6 +5,8 @@
 #ifndef BENCH_CONTEXT_H
 #define BENCH_CONTEXT_H
 
+#include <stdio.h>
+
 #include "bench.h"
 
 struct cJSON;
@@ -29,7 +31,7 @@ void context_add_peaks(struct cJSON *context, const context_peaks *p);
 
 // The machine alone (cpu, caches, topology, settings), as JSON and as text for people.
 struct cJSON *context_machine(void);
-void context_print_card(const struct cJSON *machine);
+void context_print_card(const struct cJSON *machine, FILE *f);
 
 // What will make timings unreliable: objects {name, problem, fix}.
 struct cJSON *context_doctor(const struct cJSON *machine);

@@ -358,7 +358,7 @@ static void print_all(const study *s) {
     cJSON_AddItemToArray(list, x);
   }
   if (s->o->format == FORMAT_JSON)
-    report_print_json(list);
+    report_print_json(list, stdout);
   else
     report_print_table(list, s->o->format, stdout);
   cJSON_Delete(list);

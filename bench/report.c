@@ -314,39 +314,60 @@ cJSON *report_row_json(const row *w) {
   return o;
 }
 
-void report_print_json(cJSON *value) {
+void report_print_json(const cJSON *value, FILE *out) {
   char *text = cJSON_Print(value);
-  if (text) puts(text);
+  if (text) fprintf(out, "%s\n", text);
   free(text);
 }
 
+static void put_cell(const cJSON *item, format f, FILE *out) {
+  char *nested = cJSON_IsArray(item) || cJSON_IsObject(item) ? cJSON_PrintUnformatted(item) : NULL;
+  const char *text = nested ? nested : cJSON_GetStringValue(item);
+  if (!text)
+    csv_value(out, item);
+  else if (f == FORMAT_CSV)
+    csv_field(out, text);
+  else
+    for (; *text; text++) fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
+  free(nested);
+}
+
 void report_print_table(const cJSON *array, format f, FILE *out) {
-  const cJSON *first = array->child;
-  for (const cJSON *item = first ? first->child : NULL; item; item = item->next)
-    fprintf(out, f == FORMAT_MD ? "| %s " : item == first->child ? "%s" : ",%s", item->string);
-  if (!first) return;
-  fputs(f == FORMAT_MD ? "|\n" : "\r\n", out);
-  if (f == FORMAT_MD) {
-    for (const cJSON *item = first->child; item; item = item->next) fputs(cJSON_IsNumber(item) ? "|--:" : "|---", out);
+  const char *const first = f == FORMAT_MD ? "| " : "", *const next = f == FORMAT_MD ? " | " : ",";
+  const char *const end = f == FORMAT_MD ? " |\n" : "\r\n";
+  cJSON *columns = cJSON_CreateObject();  // each with the first value it has
+  const cJSON *line, *item, *column;
+  cJSON_ArrayForEach(line, array) cJSON_ArrayForEach(item, line) if (!cJSON_GetObjectItemCaseSensitive(columns, item->string))
+      cJSON_AddItemReferenceToObject(columns, item->string, (cJSON *)(uintptr_t)item);
+  cJSON_ArrayForEach(column, columns) fprintf(out, "%s%s", column == columns->child ? first : next, column->string);
+  if (columns->child) fputs(end, out);
+  if (f == FORMAT_MD && columns->child) {
+    cJSON_ArrayForEach(column, columns) fputs(cJSON_IsNumber(column) ? "|--:" : "|---", out);
     fputs("|\n", out);
   }
-  for (const cJSON *line = first; line; line = line->next) {
-    for (const cJSON *item = line->child; item; item = item->next) {
-      if (f == FORMAT_MD)
-        fputs("| ", out);
-      else if (item != line->child)
-        fputc(',', out);
-      if (cJSON_IsArray(item) || cJSON_IsObject(item)) {
-        char *text = cJSON_PrintUnformatted(item);
-        if (text) csv_field(out, text);
-        free(text);
-      } else {
-        csv_value(out, item);
-      }
-      if (f == FORMAT_MD) fputc(' ', out);
+  cJSON_ArrayForEach(line, array) {
+    cJSON_ArrayForEach(column, columns) {
+      fputs(column == columns->child ? first : next, out);
+      put_cell(cJSON_GetObjectItemCaseSensitive(line, column->string), f, out);
     }
-    fputs(f == FORMAT_MD ? "|\n" : "\r\n", out);
+    fputs(end, out);
   }
+  cJSON_Delete(columns);
+}
+
+exit_code report_everywhere(const options *o, void (*put)(const cJSON *value, format f, FILE *out), const cJSON *value) {
+  exit_code code = EXIT_OK;
+  put(value, o->format, stdout);
+  for (int i = 0; i < o->outs.count && code == EXIT_OK; i++) {
+    char *text = NULL;
+    size_t length;
+    FILE *stream = open_memstream(&text, &length);
+    if (!stream) return fail(EXIT_SYSTEM, "out of memory for %s", o->outs.at[i]);
+    put(value, report_format(o->outs.at[i]), stream);
+    code = fclose(stream) ? fail(EXIT_SYSTEM, "out of memory for %s", o->outs.at[i]) : report_write_file(o->outs.at[i], text);
+    free(text);
+  }
+  return code;
 }
 
 // ---- the whole -----------------------------------------------------------------------------------------------------

@@ -34,8 +34,11 @@ void report_time(double ns, char text[24]);
 void report_number(FILE *f, double x);
 
 // Prints a JSON value in one of the formats that lists use (text is the caller's own).
-void report_print_json(struct cJSON *value);
-// Rows of an array of objects as CSV or as a markdown table; columns are the keys of the first.
+void report_print_json(const struct cJSON *value, FILE *out);
+// Rows of an array of objects as CSV or as a markdown table; columns are all their keys, in the order of first sight.
 void report_print_table(const struct cJSON *array, format f, FILE *out);
 
 #endif
+// To stdout in the format of --format, and to each file of --out in its own.
+exit_code report_everywhere(const options *o, void (*put)(const struct cJSON *value, format f, FILE *out),
+                            const struct cJSON *value);

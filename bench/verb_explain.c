@@ -394,7 +394,7 @@ static void print(const explanation *e, double ghz) {
       if (ratio > 0) cJSON_AddNumberToObject(all, cold ? "behind_cold" : "behind_hot", ratio);
     }
     cJSON_AddItemToObject(all, "kernels", list);
-    report_print_json(all);
+    report_print_json(all, stdout);
     cJSON_Delete(all);
     return;
   }

@@ -203,7 +203,7 @@ exit_code verb_list(const options *o) {
     if (code == EXIT_OK) {
       apply_filter(o, list);
       const cJSON *x;
-      if (o->format == FORMAT_JSON) report_print_json(list);
+      if (o->format == FORMAT_JSON) report_print_json(list, stdout);
       if (o->format == FORMAT_MD || o->format == FORMAT_CSV) report_print_table(list, o->format, stdout);
       if (o->format == FORMAT_TEXT) cJSON_ArrayForEach(x, list) {
           printf("%s", x->child->valuestring);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "args.h"
-#include "context.h"
 #include "report.h"
 #include "stats.h"
 #include "team.h"
@@ -135,6 +134,11 @@ exit_code peak_bandwidth(const team *t, bb_isa isa, cJSON *rows) {
 void peak_print(const cJSON *rows, FILE *out) {
   const cJSON *x;
   cJSON_ArrayForEach(x, rows) {
+    const cJSON *why = cJSON_GetObjectItem(x, "error_message");
+    if (why) {
+      fprintf(out, "%-24s skipped: %s\n", cJSON_GetObjectItem(x, "name")->valuestring, why->valuestring);
+      continue;
+    }
     const cJSON *flops = cJSON_GetObjectItem(x, "gflops");
     const char *key = flops ? "gflops" : "gbytes_per_s";
     char low[32], high[32];
@@ -146,27 +150,28 @@ void peak_print(const cJSON *rows, FILE *out) {
   }
 }
 
-static exit_code write_all(const options *o, const cJSON *rows, cJSON *all) {
-  exit_code code = EXIT_OK;
-  if (o->format == FORMAT_TEXT) peak_print(rows, stdout);
-  if (o->format == FORMAT_JSON) report_print_json(all);
-  if (o->format == FORMAT_MD || o->format == FORMAT_CSV) report_print_table(rows, o->format, stdout);
-  for (int i = 0; i < o->outs.count && code == EXIT_OK; i++) {
-    const format f = report_format(o->outs.at[i]);
-    char *text = NULL;
-    size_t length;
-    FILE *stream = open_memstream(&text, &length);
-    if (!stream) return fail(EXIT_SYSTEM, "out of memory");
-    char *json = f == FORMAT_JSON ? cJSON_Print(all) : NULL;
-    if (f == FORMAT_JSON && json) fprintf(stream, "%s\n", json);
-    if (f == FORMAT_TEXT) peak_print(rows, stream);
-    if (f == FORMAT_MD || f == FORMAT_CSV) report_print_table(rows, f, stream);
-    fclose(stream);
-    free(json);
-    code = report_write_file(o->outs.at[i], text);
-    free(text);
-  }
-  return code;
+void peak_to_context(const cJSON *rows, context_peaks *peaks) {
+  const cJSON *x;
+  cJSON_ArrayForEach(x, rows) if (cJSON_HasObjectItem(x, "gflops"))
+      context_peak(peaks, cJSON_GetObjectItem(x, "isa")->valuestring, (int)cJSON_GetObjectItem(x, "threads")->valuedouble,
+                   cJSON_GetObjectItem(x, "gflops")->valuedouble);
+}
+
+static void put(const cJSON *all, format f, FILE *out) {
+  const cJSON *rows = cJSON_GetObjectItemCaseSensitive(all, "benchmarks");
+  if (f == FORMAT_TEXT) peak_print(rows, out);
+  if (f == FORMAT_JSON) report_print_json(all, out);
+  if (f == FORMAT_MD || f == FORMAT_CSV) report_print_table(rows, f, out);
+}
+
+static void add_missing(bb_isa isa, int threads, cJSON *rows) {
+  char name[64];
+  snprintf(name, sizeof name, "peak/fma/%s/t%d", bb_isa_name(isa), threads);
+  cJSON *x = peak_row(name, bb_isa_name(isa), threads);
+  cJSON_AddBoolToObject(x, "error_occurred", true);
+  cJSON_AddStringToObject(x, "error_message", isa_missing);
+  cJSON_AddStringToObject(x, "status", "skipped");
+  cJSON_AddItemToArray(rows, x);
 }
 
 exit_code verb_peak(const options *o) {
@@ -176,7 +181,6 @@ exit_code verb_peak(const options *o) {
   if (code == EXIT_OK) code = isas_asked(o, isa, &isas, missing, &missings);
   for (int i = 0; i < o->outs.count && code == EXIT_OK; i++) code = report_probe_file("--out", o->outs.at[i]);
   if (code != EXIT_OK) return code;
-  for (int i = 0; i < missings; i++) warn("%s cannot run here", bb_isa_name(missing[i]));
   if (!o->isas.count)  // every level, not the best alone
     for (int i = isas = 0; i < BB_ISA_COUNT; i++)
       if (bb_isa_runs((bb_isa)i) && bb_isa_within((bb_isa)i, bb_isa_best())) isa[isas++] = (bb_isa)i;
@@ -191,19 +195,19 @@ exit_code verb_peak(const options *o) {
     team crew;
     code = team_create(o, threads.at[t], &crew);
     if (code != EXIT_OK) break;
+    progress((size_t)t, (size_t)threads.count, "FMA, bandwidth");
     for (int i = 0; i < isas; i++) peak_fma(&crew, isa[i], rows);
+    for (int i = 0; i < missings; i++) add_missing(missing[i], threads.at[t], rows);
     code = peak_bandwidth(&crew, isa[isas - 1], rows);
     team_destroy(&crew);
   }
-  const cJSON *x;
-  cJSON_ArrayForEach(x, rows) if (cJSON_HasObjectItem(x, "gflops"))
-      context_peak(&peaks, cJSON_GetObjectItem(x, "isa")->valuestring, (int)cJSON_GetObjectItem(x, "threads")->valuedouble,
-                   cJSON_GetObjectItem(x, "gflops")->valuedouble);
+  progress(0, 0, NULL);
+  peak_to_context(rows, &peaks);
   context_add_peaks(context, &peaks);
   cJSON_AddBoolToObject(context, "complete", code == EXIT_OK && !interrupted());
   cJSON_AddItemToObject(all, "context", context);
   cJSON_AddItemToObject(all, "benchmarks", rows);
-  if (code == EXIT_OK) code = write_all(o, rows, all);
+  if (code == EXIT_OK) code = report_everywhere(o, put, all);
   cJSON_Delete(all);
   return code == EXIT_OK && interrupted() ? EXIT_INTERRUPTED : code;
 }

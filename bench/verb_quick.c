@@ -14,7 +14,7 @@
 static exit_code show_machine(const options *o) {
   cJSON *machine = context_machine();
   if (!machine) return fail(EXIT_SYSTEM, "out of memory");
-  context_print_card(machine);
+  context_print_card(machine, stdout);
   cJSON *doctor = context_doctor(machine);
   const cJSON *d;
   printf("%-12s ", "doctor");
