@@ -6,7 +6,7 @@
 
 #include <exception>
 #include <map>
-#include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -17,13 +17,12 @@ std::vector<char *> arguments;
 
 class Reporter : public benchmark::BenchmarkReporter {
  public:
-  Reporter(gbench_report report, void *user, bool own_display)
-      : report_(report), user_(user), display_(own_display ? nullptr : benchmark::CreateDefaultDisplayReporter()) {}
+  // What it has to say about its flags, session.c says.
+  Reporter(gbench_report report, void *user) : report_(report), user_(user) { SetErrorStream(&nowhere_); }
 
-  bool ReportContext(const Context &context) override { return !display_ || display_->ReportContext(context); }
+  bool ReportContext(const Context &) override { return true; }
 
   void ReportRuns(const std::vector<Run> &runs) override {
-    if (display_) display_->ReportRuns(runs);
     for (const Run &run : runs) {
       if (run.run_type != Run::RT_Iteration) continue;
       const gbench_run r = {contexts[run.run_name.function_name], static_cast<int>(run.family_index),
@@ -33,14 +32,10 @@ class Reporter : public benchmark::BenchmarkReporter {
     }
   }
 
-  void Finalize() override {
-    if (display_) display_->Finalize();
-  }
-
  private:
   gbench_report report_;
   void *user_;
-  std::unique_ptr<benchmark::BenchmarkReporter> display_;
+  std::ostream nowhere_{nullptr};
 };
 
 }  // namespace
@@ -75,8 +70,8 @@ bool gbench_add(const char *name, int repetitions, gbench_measure measure, void 
   return false;
 }
 
-int gbench_run_all(gbench_report report, void *user, bool own_display) try {
-  Reporter reporter(report, user, own_display);
+int gbench_run_all(gbench_report report, void *user) try {
+  Reporter reporter(report, user);
   const size_t matched = benchmark::RunSpecifiedBenchmarks(&reporter);
   benchmark::Shutdown();
   return static_cast<int>(matched);

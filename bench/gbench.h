@@ -27,9 +27,9 @@ bool gbench_init(int argc, char **argv, const char **unknown);
 
 bool gbench_add(const char *name, int repetitions, gbench_measure measure, void *context);
 
-// Runs (or lists) what the filter lets through. Returns how many names matched, -1 if out of memory. own_display: rows go to
-// report only; otherwise Google Benchmark prints as its flags say, too.
-int gbench_run_all(gbench_report report, void *user, bool own_display);
+// Runs (or lists) what the filter lets through. Returns how many names matched, 0 also if the filter is none, -1 if out of
+// memory.
+int gbench_run_all(gbench_report report, void *user);
 
 #ifdef __cplusplus
 }

@@ -63,7 +63,9 @@ static exit_code run_program(int argc, char **argv) {
     code = v->run(&o);
     progress(0, 0, NULL);
   }
-  if ((fflush(stdout) || ferror(stdout)) && code == EXIT_OK) code = fail(EXIT_SYSTEM, "stdout: %s", strerror(errno));
+  errno = 0;  // of an earlier write it is lost
+  if ((fflush(stdout) || ferror(stdout)) && code == EXIT_OK)
+    code = fail(EXIT_SYSTEM, "stdout: %s", errno ? strerror(errno) : "cannot be written");
   return code;
 }
 

@@ -40,6 +40,16 @@ struct session {
 
 const options *session_options(const session *s) { return s->o; }
 
+static bool has_flag(const options *o, const char *name) {
+  const size_t n = strlen(name);
+  for (int i = 0; i < o->benchmark.count; i++) {
+    const char *flag = o->benchmark.at[i];
+    if (!strncmp(flag, name, n) && (!flag[n] || (flag[n] == '=' && strcmp(flag + n, "=false") && strcmp(flag + n, "=0"))))
+      return true;
+  }
+  return false;
+}
+
 exit_code session_create(const options *o, session **out) {
   *out = NULL;
   exit_code code = team_check(o);
@@ -51,6 +61,13 @@ exit_code session_create(const options *o, session **out) {
   if (unknown) return fail(EXIT_USAGE, "%s: not a flag of Google Benchmark, or its value is wrong", unknown);
   for (int i = 0; i < o->outs.count; i++)
     if ((code = report_probe_file("--out", o->outs.at[i])) != EXIT_OK) return code;
+  const char *own = getenv("BENCHMARK_OUT");  // Google Benchmark takes its flags from there, too
+  for (int i = 0; i < o->benchmark.count; i++)
+    if (!strncmp(o->benchmark.at[i], "--benchmark_out=", 16)) own = o->benchmark.at[i] + 16;
+  if (own && *own && (code = report_probe_file("--benchmark_out", own)) != EXIT_OK) return code;
+  if (has_flag(o, "--benchmark_format"))
+    return fail(EXIT_USAGE,
+                "--benchmark_format: what goes to stdout is not Google Benchmark's: --format text, md, json or csv");
   session *s = calloc(1, sizeof *s);
   if (!s) return fail(EXIT_SYSTEM, "out of memory");
   s->o = o;
@@ -183,16 +200,6 @@ static void reported(void *user, const gbench_run *run) {
   if (s->report) report_row(s->report, r);
 }
 
-static bool has_flag(const options *o, const char *name) {
-  const size_t n = strlen(name);
-  for (int i = 0; i < o->benchmark.count; i++) {
-    const char *flag = o->benchmark.at[i];
-    if (!strncmp(flag, name, n) && (!flag[n] || (flag[n] == '=' && strcmp(flag + n, "=false") && strcmp(flag + n, "=0"))))
-      return true;
-  }
-  return false;
-}
-
 exit_code session_run(session *s) {
   const options *o = s->o;
   if (!s->families)
@@ -204,7 +211,7 @@ exit_code session_run(session *s) {
     if (!gbench_add(s->family[i]->name, o->repetitions, measure, s->family[i]))
       return fail(EXIT_SYSTEM, "out of memory for the rows");
   }
-  const bool list = has_flag(o, "--benchmark_list_tests"), own = !has_flag(o, "--benchmark_format");
+  const bool list = has_flag(o, "--benchmark_list_tests");
   cJSON *context = NULL;
   if (!list) {
     context = context_create(o);
@@ -212,10 +219,10 @@ exit_code session_run(session *s) {
     if (code == EXIT_OK) s->report = report_open(o, width, &code);
     if (code != EXIT_OK) return cJSON_Delete(context), code;
   }
-  const int matched = gbench_run_all(reported, s, own);
+  const int matched = gbench_run_all(reported, s);
   if (matched < 0 && s->code == EXIT_OK) s->code = fail(EXIT_SYSTEM, "out of memory");
-  if (list) return matched > 0 ? EXIT_OK : matched < 0 ? EXIT_SYSTEM : EXIT_USAGE;
-  if (!matched) s->code = fail(EXIT_USAGE, "--benchmark_filter: matches none of the rows");
+  if (!matched) s->code = fail(EXIT_USAGE, "--benchmark_filter: is no regular expression, or matches none of the rows");
+  if (list) return s->code;
   context_add_peaks(context, &s->peaks);
   const bool complete = !interrupted() && s->code == EXIT_OK;
   if (s->print) report_add(s->report, s->print, s->print_context);
