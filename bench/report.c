@@ -200,7 +200,7 @@ static const char *const csv_columns[] = {
     "noise_pct",    "grade",           "disturbed",
     "disturbed_by", "images_per_s",    "error_message",
     "algorithm",    "flops_executed",  "pct_executed",
-    "transfer_ns",
+    "transfer_ns",  "gbytes_per_s",
 };
 
 static void put_csv(report *r, FILE *f, const cJSON *w) {
@@ -424,6 +424,14 @@ void report_row(report *r, const row *w) {
   put_csv(r, r->stream[FORMAT_CSV], json);
   cJSON_AddItemToArray(r->rows, json);
   remember(r, w);
+  flush_stdout(r, from);
+}
+
+void report_peaks(report *r, cJSON *rows) {
+  fflush(r->stream[r->o->format]);
+  const size_t from = r->length[r->o->format];
+  for (cJSON *x; (x = cJSON_DetachItemFromArray(rows, 0)); cJSON_AddItemToArray(r->rows, x))
+    put_csv(r, r->stream[FORMAT_CSV], x);
   flush_stdout(r, from);
 }
 

@@ -15,7 +15,9 @@ typedef struct report report;
 report *report_open(const options *o, size_t name_width, exit_code *code);
 // As soon as it is known: text, markdown and CSV go to stdout at once.
 void report_row(report *r, const row *w);
-// Text after the rows: in markdown as it is.
+// Rows of the verb peak, for JSON and CSV: moved to the report.
+void report_peaks(report *r, struct cJSON *rows);
+// Text before or after the rows: in markdown as it is.
 void report_add(report *r, void (*print)(void *context, FILE *f), void *context);
 // Files appear whole. context becomes the report's. Frees the report.
 exit_code report_close(report *r, struct cJSON *context, bool complete);
@@ -37,8 +39,8 @@ void report_number(FILE *f, double x);
 void report_print_json(const struct cJSON *value, FILE *out);
 // Rows of an array of objects as CSV or as a markdown table; columns are all their keys, in the order of first sight.
 void report_print_table(const struct cJSON *array, format f, FILE *out);
-
-#endif
 // To stdout in the format of --format, and to each file of --out in its own.
 exit_code report_everywhere(const options *o, void (*put)(const struct cJSON *value, format f, FILE *out),
                             const struct cJSON *value);
+
+#endif

@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "context.h"
 #include "gbench.h"
-#include "report.h"
 
 typedef struct family {
   session *session;
@@ -34,6 +32,7 @@ struct session {
   bool failed, noisy;
   size_t done, skipped;
   context_peaks peaks;
+  session_start start;                    // or NULL
   void (*print)(void *context, FILE *f);  // at the end; or NULL
   void *print_context;
 };
@@ -97,6 +96,8 @@ exit_code session_team(session *s, int threads, team **t) {
   if (s->team.pool) team_destroy(&s->team);
   return team_create(s->o, threads, &s->team);
 }
+
+void session_at_start(session *s, session_start start) { s->start = start; }
 
 void session_at_end(session *s, void (*print)(void *context, FILE *f), void *context) {
   s->print = print;
@@ -218,6 +219,7 @@ exit_code session_run(session *s) {
     exit_code code = context ? EXIT_OK : fail(EXIT_SYSTEM, "out of memory");
     if (code == EXIT_OK) s->report = report_open(o, width, &code);
     if (code != EXIT_OK) return cJSON_Delete(context), code;
+    if (s->start) s->code = s->start(o, s->report, &s->peaks);
   }
   const int matched = gbench_run_all(reported, s);
   if (matched < 0 && s->code == EXIT_OK) s->code = fail(EXIT_SYSTEM, "out of memory");

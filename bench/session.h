@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-#include "row.h"
+#include "context.h"
+#include "report.h"
 #include "team.h"
 
 typedef struct session session;
@@ -30,6 +31,9 @@ exit_code session_add_skipped(session *s, const char *name, const char *why);
 // The team of so many threads: made when first asked for, kept until another is.
 exit_code session_team(session *s, int threads, team **t);
 
+// What is measured before the rows: reports it, and adds to the peaks of the context.
+typedef exit_code (*session_start)(const options *o, report *r, context_peaks *peaks);
+void session_at_start(session *s, session_start start);
 // What is printed after the rows, in text and markdown.
 void session_at_end(session *s, void (*print)(void *context, FILE *f), void *context);
 
