@@ -229,15 +229,6 @@ static exit_code check_peer(const peer *p, peer_conv *conv, const bb_ref_data *d
   return EXIT_OK;
 }
 
-// A rate above the probe's means that the probe does not show the peak; unless something else ran, and only now and then, or
-// the time slices of others fell into step with the probes of a short row.
-static void check_probe(row *r) {
-  const double above = 103, least_ns = 1e8;
-  if (r->state == ROW_DONE && !r->disturbed && r->pct_executed > above &&
-      r->batches - r->batches_disturbed >= SAMPLER_UNDISTURBED && (double)r->iterations * r->time_p50 > least_ns)
-    row_fail(r, "executed %.1f %% of the probed peak: the probe is wrong", r->pct_executed);
-}
-
 // Time of each stage, or of its parts, as the executor sees it from inside (mean over the threads), and the rest of a call:
 // handing out tiles, waiting for each other. Medians over as many calls as fit half a second, at least five.
 static bb_status time_phases(conv_work *w, row *r) {
@@ -418,7 +409,7 @@ static exit_code measure_row(session *s, void *context, row *r) {
       row *w = list[i].result;
       w->state = ROW_DONE;
       status = samples_to_row(&out[i], t, o->samples, !subjects[i].own_threads, w);
-      check_probe(w);
+      samples_check_probe(w);
       if (status == BB_OK && o->phases && list[i].row->kernel) status = time_phases(&list[i].work, w);
     }
     if (status == BB_OK) status = compare_rows(list, out, n);

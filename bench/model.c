@@ -518,7 +518,8 @@ static bb_status time_model(const options *o, const team *t, bb_isa isa, loaded 
   if (status != BB_OK) return status;
   report_whole(&l->f, pct, r);
   r->state = ROW_DONE;
-  return o->layers && o->streams == 1 ? add_layers(t, isa, l, r) : BB_OK;
+  samples_check_probe(r);
+  return o->layers && r->state == ROW_DONE ? add_layers(t, isa, l, r) : BB_OK;
 }
 
 static exit_code measure_model(session *s, void *context, row *r) {

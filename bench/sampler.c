@@ -267,6 +267,13 @@ bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_tea
   return keep && !r->sample ? BB_NO_MEMORY : BB_OK;
 }
 
+void samples_check_probe(row *r) {
+  const double above = 103, least_ns = 1e8;
+  if (r->state == ROW_DONE && !r->disturbed && r->pct_executed > above &&
+      r->batches - r->batches_disturbed >= SAMPLER_UNDISTURBED && (double)r->iterations * r->time_p50 > least_ns)
+    row_fail(r, "executed %.1f %% of the probed peak: the probe is wrong", r->pct_executed);
+}
+
 bb_status samples_part(const samples *s, double flops, double pct[3]) {
   double *x = malloc(s->batches * sizeof *x);
   if (!x) return BB_NO_MEMORY;

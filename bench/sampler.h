@@ -52,6 +52,9 @@ bb_status samples_append(samples *s, const samples *more);
 // Times, rates, spread, grade of a row from its samples. The flops of the row are set before. keep: the samples too. on_team:
 // it ran on the threads of the team, so that their CPU time tells whether they were kept from running.
 bb_status samples_to_row(const samples *s, const team *t, bool keep, bool on_team, row *r);
+// Fails a row that was executed faster than the probe: the probe does not show the peak. Unless something else ran, and only
+// now and then, or the time slices of others fell into step with the probes of a short row.
+void samples_check_probe(row *r);
 // Median and interval over the batches that count of rate / probe, where a batch did `flops` per call in its count nanoseconds.
 bb_status samples_part(const samples *s, double flops, double pct[3]);
 // Median over batches of (rate of a / rate of b), and its interval; a and b ran together.
