@@ -75,18 +75,20 @@ static const char *class_of(bb_alg alg) {
 
 // ---- which -----------------------------------------------------------------------------------------------------------
 
+static bool named(const options *o, const bb_kernel *k) {
+  regex_t re;
+  if (!o->impl || regcomp(&re, o->impl, REG_EXTENDED | REG_NOSUB)) return true;
+  const bool matches = !regexec(&re, k->name, 0, NULL, 0);
+  regfree(&re);
+  return matches;
+}
+
 static const char *refusal(const explanation *e, const bb_kernel *k, bb_task *task) {
   const options *o = e->o;
-  regex_t re;
-  bool named = true;
-  if (o->impl && !regcomp(&re, o->impl, REG_EXTENDED | REG_NOSUB)) {
-    named = !regexec(&re, k->name, 0, NULL, 0);
-    regfree(&re);
-  }
   if (!bb_isa_runs(k->isa)) return "this CPU lacks its ISA";
   if (!bb_isa_within(k->isa, e->isa)) return "beyond --isa";
   if (o->alg != BB_ALG_AUTO && k->alg != o->alg) return "not the algorithm of --alg";
-  if (!named) return "not matched by --impl";
+  if (!named(o, k)) return "not matched by --impl";
   const bb_plan_options po = {.isa = e->isa, .kernel = k, .threads = e->threads, .cold = e->o->cold};
   if (bb_task_views(task, k->x_block, k->y_block) != BB_OK || !bb_kernel_choose(task, &po, NULL))
     return "not its kind of problem";
@@ -158,6 +160,31 @@ static void why_estimated(explanation *e, double ghz) {
              second->name, next / least);
 }
 
+// Of the kernels that --impl names the one with the least estimate, where the planner would take another.
+static void choose_named(explanation *e) {
+  const bb_kernel *planned = e->chosen;
+  double least = INFINITY;
+  e->chosen = NULL;
+  for (size_t i = 0; i < bb_kernel_count(); i++) {
+    const bb_kernel *k = bb_kernel_at(i);
+    bb_task task = e->c.task;
+    if (k->op != BB_OP_CONV || refusal(e, k, &task)) continue;
+    bb_plan_options po = plan_options(e);
+    po.kernel = k;
+    bb_candidate all[BB_MAX_CONFIGS];
+    const int count = bb_plan_candidates(&task, &po, all, BB_MAX_CONFIGS);
+    for (int c = 0; c < count; c++) {
+      if (e->chosen && !(all[c].cycles < least)) continue;
+      if (all[c].cycles < least) least = all[c].cycles;
+      e->chosen = k;
+      e->task = task;
+      e->config = all[c].config;
+    }
+  }
+  snprintf(e->why, sizeof e->why, "the least predicted time of those that --impl names; the planner takes %s",
+           planned ? planned->name : "none");
+}
+
 // Chooses, and says by what.
 static exit_code choose(explanation *e, const team *t, double ghz) {
   const options *o = e->o;
@@ -188,6 +215,7 @@ static exit_code choose(explanation *e, const team *t, double ghz) {
     else if (status == BB_OK)
       why_estimated(e, ghz);
   }
+  if (status == BB_OK && o->impl && !(e->chosen && named(o, e->chosen))) choose_named(e);
   if (status != BB_OK) code = fail_status(status, &error);
   if (code == EXIT_OK) code = planning_save(&how);
   planning_close(&how);
@@ -408,15 +436,15 @@ static exit_code explain(explanation *e, const team *t) {
   bb_ref_data *data = NULL;
   const double ghz = clock_ghz();
   exit_code code = choose(e, t, ghz);
-  if (code == EXIT_OK && !e->chosen && o->alg != BB_ALG_AUTO)
+  if (code == EXIT_OK && !e->chosen && !o->impl && o->alg != BB_ALG_AUTO)
     code = fail(EXIT_USAGE, "--alg %s accepts none of the problems", bb_alg_name(o->alg));
-  bool named = !o->impl;
+  bool any = !o->impl;
   for (size_t i = 0; i < bb_kernel_count() && code == EXIT_OK; i++) {
     if (bb_kernel_at(i)->op != BB_OP_CONV) continue;
     if (!consider(e, bb_kernel_at(i))) code = fail(EXIT_SYSTEM, "out of memory for the candidates");
-    if (code == EXIT_OK) named |= !e->list[e->count - 1].refusal;
+    if (code == EXIT_OK) any |= !e->list[e->count - 1].refusal;
   }
-  if (code == EXIT_OK && !named)
+  if (code == EXIT_OK && !any)
     code =
         fail(EXIT_USAGE, "--impl %s accepts none of the problems; \"backbench list kernels\" shows those that exist", o->impl);
   if (code == EXIT_OK) {
