@@ -56,6 +56,7 @@ static struct {
   void (*omp_set_num_threads)(int);
   dnnl_engine_t engine;
   dnnl_stream_t stream;
+  int threads;  // that OpenMP has had
   bool tried, isa_set;
   bb_isa isa;
   char why[160], version[64];
@@ -73,7 +74,11 @@ static const char *load(const int *cpu, int cpus) {
   setenv("OMP_DYNAMIC", "false", 1);
   setenv("GOMP_CPU_AFFINITY", list, 1);
   void *library = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
-  if (!library) return "oneDNN 2 is not installed (Debian: apt-get install libdnnl2)";
+  if (!library) {
+    static char why[160];
+    snprintf(why, sizeof why, "oneDNN 2 cannot be loaded (Debian: apt-get install libdnnl2): %.90s", dlerror());
+    return why;
+  }
 #define FIND(name)                                   \
   {                                                  \
     void *symbol = dlsym(library, #name);            \
@@ -264,6 +269,13 @@ static bb_status create(const bb_task *t, const bb_ref_data *data, bb_isa isa, i
     return BB_UNSUPPORTED;
   }
   if (!set_isa(isa, error)) return BB_UNSUPPORTED;
+  if (threads > dnnl.threads) {  // OpenMP ends the program if it cannot have one
+    bb_pool *pool;
+    const bb_status status = bb_pool_create(&(bb_pool_options){.threads = threads}, &pool, error);
+    if (status != BB_OK) return status;
+    bb_pool_destroy(pool);
+  }
+  dnnl.threads = threads;
   if (dnnl.omp_set_num_threads) dnnl.omp_set_num_threads(threads);
   if (!dnnl.stream && (!ok(dnnl.dnnl_engine_create(&dnnl.engine, dnnl_cpu, 0)) ||
                        !ok(dnnl.dnnl_stream_create(&dnnl.stream, dnnl.engine, dnnl_stream_default_flags)))) {
