@@ -348,6 +348,30 @@ static void the_special_kernel_is_taken(void **state) {
   }
 }
 
+// A planner that forgot Winograd would be right everywhere, and slow.
+static void winograd_is_chosen_where_it_pays(void **state) {
+  (void)state;
+  static const struct {
+    const char *problem;
+    bool direct;
+  } cases[] = {{"mb1ic64ih56oc64kh3ph1", false},
+               {"mb1ic256ih28oc256kh3ph1", false},
+               {"g64mb1ic64ih56oc64kh3ph1", true},
+               {"mb1ic64ih56oc64oh28kh3sh2ph1", true}};
+  for (int isa = BB_ISA_GENERIC; isa < BB_ISA_COUNT; isa++) {
+    if (!bb_isa_runs((bb_isa)isa) || !bb_isa_within((bb_isa)isa, bb_isa_best())) continue;
+    const int block = bb_isa_block((bb_isa)isa);
+    for (size_t i = 0; i < BB_COUNT(cases); i++) {
+      const bb_task task = conv_task(cases[i].problem, block, block);
+      for (int threads = 1; threads <= 2; threads++) {
+        const bb_plan_options options = {.isa = (bb_isa)isa, .threads = threads, .cold = threads == 2};
+        const bb_kernel *kernel = bb_kernel_choose(&task, &options, NULL);
+        if ((kernel->alg == BB_ALG_DIRECT) != cases[i].direct) fail_msg("%s: %s", cases[i].problem, kernel->name);
+      }
+    }
+  }
+}
+
 static void the_environment_caps_every_plan(void **state) {
   (void)state;
   bb_task task = {.problem = {.op = BB_OP_COPY, .copy = {1, 16, 4, 4}}};
@@ -633,6 +657,7 @@ int main(void) {
       cmocka_unit_test_setup(what_cannot_be_is_told, reset),
       cmocka_unit_test_setup(accuracy_limits_the_choice, reset),
       cmocka_unit_test_setup(the_special_kernel_is_taken, reset),
+      cmocka_unit_test_setup(winograd_is_chosen_where_it_pays, reset),
       cmocka_unit_test_setup(the_environment_caps_every_plan, reset),
       cmocka_unit_test_setup(packing_sees_what_the_task_uses, reset),
       cmocka_unit_test_setup(large_packed_weights_are_aligned_to_huge_pages, reset),

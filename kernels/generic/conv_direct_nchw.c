@@ -6,6 +6,7 @@
 // over q is a plain vector loop. Taps that meet padding are clipped, one (r, s) at a time. A 1x1 convolution over dense planes
 // is one long row.
 
+#include "../bb.h"
 #include "generic.h"
 
 typedef struct params {
@@ -50,6 +51,8 @@ static bool is_flat(const bb_task *t) {
          (!t->epilogue.second || t->y2.h_stride == v->Q);
 }
 
+static bool is_plain(const bb_prologue *pro) { return !pro->dynamic_scale && !pro->scale_shift && !pro->relu; }
+
 // Every stride-th of n pixels of channel c through the prologue.
 static void prologue_row(const bb_prologue *pro, float factor, float scale, float shift, const float *restrict x,
                          ptrdiff_t stride, int n, float *restrict out) {
@@ -73,7 +76,7 @@ BB_INLINE void accumulate(float *restrict sum, float w, const float *restrict x,
 static void sums(const bb_args *a, const bb_conv *v, const params *m, plane t, int p, int q0, int count, float *sum) {
   const bb_prologue *pro = &a->task->prologue;
   const bb_view *view = &a->task->x;
-  const bool plain = !pro->dynamic_scale && !pro->scale_shift && !pro->relu;
+  const bool plain = is_plain(pro);
   const int Cg = v->C / v->G, c0 = t.c / (v->K / v->G) * Cg, lanes = bb_map_lanes(view->map);
   const float *w = m->w + (size_t)t.c * (size_t)Cg * (size_t)v->R * (size_t)v->S;
   float row[CHUNK];
@@ -158,6 +161,20 @@ static void run(const bb_args *a, size_t first, size_t last) {
   }
 }
 
+// Each tap, and the beginning and the end of the sums, is a pass over a stretch of columns. Its cycles are by fit on Zen 5 (gcc
+// 12), one thread, to 37 shapes, dense, grouped, depthwise and strided: 0.75 to 1.3 of the measured time, 0.67 of the one whose
+// x comes from L3 for each plane of y. A prologue is applied again in each pass, which then takes 3.5 to 4.2 times as long.
+static double cycles(const bb_task *task, const bb_machine *machine, const bb_config *config, int threads) {
+  (void)machine;
+  const bb_conv *v = &task->problem.conv;
+  const double begin = 17, column = v->stride_w == 1 ? 0.4 : 0.9, prologue = is_plain(&task->prologue) ? 1 : 4;
+  const double stretches = is_flat(task) ? ceil((double)v->P * v->Q / CHUNK) : (double)v->P * bb_ceil_div(v->Q, CHUNK);
+  const double taps = (double)(v->C / v->G) * v->R * v->S, planes = (double)v->N * v->K;
+  const double columns = bb_conv_flops_valid(v) / 2 + 2 * planes * v->P * v->Q;
+  const double tiles = (double)plane_tiles(task, config, threads);
+  return prologue * (planes * stretches * (taps + 2) * begin + columns * column) * ceil(tiles / threads) / tiles;
+}
+
 const bb_kernel bb_conv_direct_nchw_generic = {
     .name = "conv_direct_nchw_generic",
     .op = BB_OP_CONV,
@@ -167,6 +184,7 @@ const bb_kernel bb_conv_direct_nchw_generic = {
     .y_block = 1,
     .block = {.q = CHUNK, .k = 1, .c = 1},
     .accepts = accepts,
+    .cycles = cycles,
     .packed_bytes = packed_bytes,
     .pack = pack,
     .stage = {{"conv", plane_tiles, run}},
