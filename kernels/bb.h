@@ -52,7 +52,8 @@ const bb_machine *bb_machine_get(void);
 // ---- problems ------------------------------------------------------------------------------------------------------
 
 // BB_INVALID with a sentence if no implementation could do it: sizes, strides, dilations < 1, padding < 0 or >= the filter's
-// extent, channels not divisible by groups, P or Q that contradict the rest, byte counts that overflow.
+// extent, channels not divisible by groups, P or Q that contradict the rest, 2^31 pixels or more in all images of a tensor,
+// byte counts that overflow.
 bb_status bb_problem_validate(const bb_problem *problem, bb_error *error);
 // Problem, then fused parts and views (shapes, maps, strides) against it.
 bb_status bb_task_validate(const bb_task *task, bb_error *error);

@@ -40,7 +40,8 @@
 #include "error.h"
 
 // Bounds of what is accepted; far beyond any memory, they keep all index arithmetic of kernels inside int (positions in an
-// axis: padded size plus one stride or one extent) and inside ptrdiff_t (element counts, 16 lanes per channel included).
+// axis: padded size plus one stride or one extent; pixels of all images) and inside ptrdiff_t (element counts, 16 lanes per
+// channel included).
 static const int64_t max_dimension = (int64_t)1 << 28;
 static const int64_t max_elements = PTRDIFF_MAX / 16 < ((int64_t)1 << 40) ? PTRDIFF_MAX / 16 : (int64_t)1 << 40;
 
@@ -96,7 +97,9 @@ static bb_status check_tensor(const char *what, int N, int C, int H, int W, bb_e
     const bb_status status = check_size(name, sizes[i].value, error);
     if (status) return status;
   }
-  return check_count(what, (int[]){N, bb_round_up(C, BB_MAX_BLOCK), H, W}, 4, error);
+  const bb_status status = check_count(what, (int[]){N, bb_round_up(C, BB_MAX_BLOCK), H, W}, 4, error);
+  if (status || (int64_t)N * H <= INT32_MAX / W) return status;
+  return bb_fail(error, BB_INVALID, "%s has more than %d pixels in all images", what, INT32_MAX);
 }
 
 // One axis of a sliding window. Names as in the text form, so that the sentence points into the string that was typed.

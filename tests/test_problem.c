@@ -271,6 +271,7 @@ static void every_mistake_has_its_sentence(void **state) {
       {"ic8ih56iw56oc8oh56ow99kh3kw3ph1pw1", "ow99 contradicts iw56 kw3 sw1 pw1: expected 55 to 57"},
       {"ic8ih99999999999999999999oc8kh1", "ih is too large, expected at most 268435456"},
       {"ic8ih268435457oc8kh1", "ih is too large"},
+      {"mb65535ic16ih400oc16kh3ph1", "more than 2147483647 pixels in all images"},
       {"mb268435456ic8ih268435456oc8kh1", "byte count would overflow"},
       {"ic268435456ih1oc268435456kh1", "the weight tensor has more than 1099511627776 elements"},
       {"ic8ih1oc8kh268435456dh268435455", "spans"},
