@@ -204,17 +204,15 @@ void bb_wisdom_destroy(bb_wisdom *wisdom) {
 static bb_status read_file(const char *path, char **text, size_t *bytes, bb_error *error) {
   *text = NULL;
   *bytes = 0;
-  FILE *file = fopen(path, "rb");
+  struct stat about;
+  const bool known = stat(path, &about) == 0;
+  if (known && !S_ISREG(about.st_mode))  // to open a FIFO would be to wait for its other end
+    return bb_fail(error, BB_IO, "cannot read %s: it is no regular file", path);
+  FILE *file = known ? fopen(path, "rb") : NULL;
   if (!file) return bb_fail(error, BB_IO, "cannot open %s: %s", path, strerror(errno));
   bb_status status = BB_OK;
-  struct stat about;
-  const bool known = fstat(fileno(file), &about) == 0;
-  const size_t size = known && about.st_size > 0 ? (size_t)about.st_size : 0;
-  if (!known)
-    status = bb_fail(error, BB_IO, "cannot read %s: %s", path, strerror(errno));
-  else if (!S_ISREG(about.st_mode))
-    status = bb_fail(error, BB_IO, "cannot read %s: it is no regular file", path);
-  else if (size > max_file)
+  const size_t size = (size_t)about.st_size;
+  if (size > max_file)
     status = bb_fail(error, BB_INVALID, "%s is no wisdom file: %zu bytes, expected at most %zu", path, size, max_file);
   else if (!(*text = malloc(size + 1)))
     status = bb_fail(error, BB_NO_MEMORY, "out of memory for the %zu bytes of %s", size, path);
@@ -279,7 +277,7 @@ static bb_status parse_file(char *text, size_t bytes, const char *path, entries 
     return bb_fail(error, BB_INVALID, "%s is no wisdom file: it does not start with \"%s\"", path, header);
   char *line = text, *first = split(&line, '\n');
   if (!first || strcmp(first + sizeof header - 1, version) != 0)
-    return bb_fail(error, BB_INVALID, "%s is wisdom of another version, expected %s; delete it to start anew", path, version);
+    return bb_fail(error, BB_INVALID, "%s is wisdom of another version, expected %s", path, version);
   first[strlen(first)] = '\n';  // whole again, for the checksum
 
   // The last line, which holds for everything before it.

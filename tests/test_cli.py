@@ -620,6 +620,7 @@ class Wisdom(Cli):
                 with open(file, "w") as f:
                     f.write(bad)
                 self.assertIn("not used", self.warned(*args))
+                self.assertNotIn("delete", self.warned(*args))
                 self.assertIn("will be replaced", self.warned(*args, "--plan", "measure"))
                 self.assertEqual(read(file).count("\n"), len(lines))
 

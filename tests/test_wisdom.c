@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -284,6 +285,10 @@ static void files_that_cannot_be_used(void **state) {
   learn(wisdom, three, &kernel_a);
   assert_load_refused(wisdom, "/nonexistent/wisdom", BB_IO, "cannot open /nonexistent/wisdom: ");
   assert_load_refused(wisdom, folder, BB_IO, "cannot ");
+  unlink(other_path);
+  assert_int_equal(mkfifo(other_path, 0600), 0);
+  assert_load_refused(wisdom, other_path, BB_IO, "it is no regular file");  // and not waited for
+  unlink(other_path);
   assert_int_equal(bb_wisdom_load(wisdom, "/nonexistent/wisdom", NULL), BB_IO);
   bb_error error = {""};
   assert_int_equal(bb_wisdom_save(wisdom, "/nonexistent/wisdom", &error), BB_IO);
