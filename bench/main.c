@@ -24,7 +24,10 @@ static const verb verbs[] = {
      "  g1mb1ic64ih56oc64oh56kh3ph1n\"name*3\" +bias+add+relu", 1u << 5, 0, STRINGS_MAX, verb_conv},
     {"model", "[NAME...]", "times backbones end to end: latency, images/s, GFLOP/s", "", 1u << 6, 0, STRINGS_MAX, verb_model},
     {"run", "NAME", "one inference on real data", "", 1u << 7, 1, 1, verb_run},
-    {"explain", "PROBLEM", "which kernels accept a problem, which is chosen and why, predicted and measured time", "", 1u << 8, 1, STRINGS_MAX, verb_explain},
+    {"explain", "PROBLEM", "which kernels accept a problem, which is chosen and why, predicted and measured time",
+     "Takes one value of --isa, --threads, --mb and --cache, no lists. With --impl the choice is among the kernels that it names.\n"
+     "Portable kernels are timed where one is chosen or --impl names them, not beside vector code.",
+     1u << 8, 1, STRINGS_MAX, verb_explain},
     {"crossover", "", "where direct, F(2,3), F(4,3) and F(6,3) win, over channels x size, with the error of each",
      "Cells are 3x3 convolutions of padding 1 with as many outputs as inputs. --wisdom FILE keeps the winner of each cell for\n"
      "every accuracy: with it, conv, model, run and explain choose what won here, whatever is fused to the convolution.",

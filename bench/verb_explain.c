@@ -285,9 +285,9 @@ static exit_code time_all(explanation *e, const team *t, const bb_ref_data *data
   size_t n = 0;
   for (size_t i = 0; i < e->count; i++) {
     candidate *c = &e->list[i];
-    // Portable C next to vector code says nothing and takes long.
-    const bool worth =
-        e->chosen && (c->kernel == e->chosen || c->kernel->isa != BB_ISA_GENERIC || e->chosen->isa == BB_ISA_GENERIC);
+    // Portable C next to vector code says nothing and takes long, unless it is asked for.
+    const bool worth = e->chosen && (e->o->impl || c->kernel == e->chosen || c->kernel->isa != BB_ISA_GENERIC ||
+                                     e->chosen->isa == BB_ISA_GENERIC);
     if (!c->refusal && worth) list[n++] = c;
   }
   exit_code code = EXIT_OK;

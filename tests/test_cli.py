@@ -496,6 +496,16 @@ class Verify(Cli):
         strict = json.loads(self.ok("explain", SMALL, "--format", "json", "--accuracy", "strict", "--impl", "_direct_", *QUICK))
         self.assertEqual([k["algorithm"] for k in strict["kernels"] if k["chosen"]], ["direct"])
 
+    def test_explain_named(self):
+        for name in ["wino63", "direct_nchw_generic"]:  # whatever the accuracy and the planner say
+            result = json.loads(self.ok("explain", SMALL, "--format", "json", "--impl", name, *QUICK))
+            chosen, = [k for k in result["kernels"] if k["chosen"]]
+            self.assertEqual(chosen["kernel"], result["chosen"])
+            self.assertIn(name.split("_")[0], chosen["algorithm"])
+            for k in result["kernels"]:
+                self.assertTrue(name in k["kernel"] or not k["accepts"], k)
+                self.assertEqual("hot_ns" in k, k["accepts"])
+
 
 class Regret(Cli):
     def test_regret(self):
