@@ -413,7 +413,9 @@ static exit_code measure_row(session *s, void *context, row *r) {
       if (status == BB_OK && o->phases && list[i].row->kernel) status = time_phases(&list[i].work, w);
     }
     if (status == BB_OK) status = compare_rows(list, out, n);
-    for (size_t i = 0; i < n && status == BB_OK && c->of->seen; i++) {
+    // The session would take only the first of them: who sees them gets all or none.
+    if (interrupted() && c->of->seen) code = EXIT_INTERRUPTED;
+    for (size_t i = 0; i < n && status == BB_OK && code == EXIT_OK && c->of->seen; i++) {
       const conv_row *w = list[i].row;
       const conv_done done = {&w->task, w->kernel, &w->config, w->isa, list[i].result};
       if (list[i].result->state == ROW_DONE) c->of->seen(c->of->context, &done);

@@ -30,7 +30,9 @@ static const verb verbs[] = {
      1u << 8, 1, STRINGS_MAX, verb_explain},
     {"crossover", "", "where direct, F(2,3), F(4,3) and F(6,3) win, over channels x size, with the error of each",
      "Cells are 3x3 convolutions of padding 1 with as many outputs as inputs. --wisdom FILE keeps the winner of each cell for\n"
-     "every accuracy: with it, conv, model, run and explain choose what won here, whatever is fused to the convolution.",
+     "every accuracy: with it, conv, model, run and explain choose what won here, whatever is fused to the convolution. They look for\n"
+     "winners with their own kind of weights: model and run with cold ones, conv and explain as --cache says; --cache hot,cold finds\n"
+     "both. A winner that did not meet every algorithm, was not checked, or was disturbed and not clearly ahead is not kept.",
      1u << 9, 0, 0, verb_crossover},
     // clang-format on
 };

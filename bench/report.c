@@ -199,6 +199,7 @@ static const char *const csv_columns[] = {
     "peer_ratio",   "peer_ratio_low",  "peer_ratio_high",
     "noise_pct",    "grade",           "disturbed",
     "disturbed_by", "images_per_s",    "error_message",
+    "speedup",      "speedup_low",     "speedup_high",
     "algorithm",    "flops_executed",  "pct_executed",
     "transfer_ns",  "gbytes_per_s",
 };

@@ -2,7 +2,8 @@
 //
 // The verb crossover: where direct convolution, F(2,3), F(4,3) and F(6,3) win, over channels x size. The algorithms of a cell
 // are measured together, batch by batch. What is found may go to a wisdom file, as lessons of the bare convolution: the table
-// that planners read.
+// that planners read. A winner goes there if it was compared with all that a planner might choose instead, if its result was
+// checked, and if a repetition would hardly name another.
 
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 
 #include "../kernels/wisdom.h"
 #include "conv.h"
+#include "conv_work.h"
 #include "planning.h"
 
 // One algorithm in one cell.
@@ -21,7 +23,9 @@ typedef struct result {
   bb_isa isa;
   int threads;
   bool cold;
-  double ns, speedup, error;
+  double ns, error;
+  double speedup, low, high;  // over direct convolution, with its interval; NaN = not measured together with it
+  bool steady;                // grade A or B
 } result;
 
 typedef struct crossover {
@@ -41,6 +45,7 @@ static void seen(void *context, const conv_done *done) {
     x->room = 2 * x->room + 64;
   }
   const row *r = done->row;
+  const bool direct = done->kernel->alg == BB_ALG_DIRECT;
   x->at[x->count++] = (result){.task = *done->task,
                                .kernel = done->kernel,
                                .config = *done->config,
@@ -48,8 +53,11 @@ static void seen(void *context, const conv_done *done) {
                                .threads = r->threads,
                                .cold = r->cold,
                                .ns = r->time_p50,
-                               .speedup = done->kernel->alg == BB_ALG_DIRECT ? 1 : r->speedup,
-                               .error = r->err_l2};
+                               .error = r->err_l2,
+                               .speedup = direct ? 1 : r->speedup,
+                               .low = direct ? 1 : r->speedup_low,
+                               .high = direct ? 1 : r->speedup_high,
+                               .steady = r->grade != 'C'};
 }
 
 static bool same_setting(const result *a, const result *b) {
@@ -66,19 +74,20 @@ static double gain(const result *a, const result *b) {
   return isfinite(a->speedup) && isfinite(b->speedup) ? a->speedup / b->speedup : b->ns / a->ns;
 }
 
-// The fastest of a cell that a class admits, and the next; NULL = none.
+static bool competes(const result *r, const result *cell, bb_accuracy accuracy) {
+  return same_cell(r, cell) && bb_accuracy_admits(accuracy, r->kernel->alg);
+}
+
+// The fastest of a cell that a class admits, and the fastest of another algorithm; NULL = none.
 static const result *winner(const crossover *x, const result *cell, bb_accuracy accuracy, const result **next) {
   const result *best = NULL;
   *next = NULL;
+  for (size_t i = 0; i < x->count; i++)
+    if (competes(&x->at[i], cell, accuracy) && (!best || gain(&x->at[i], best) > 1)) best = &x->at[i];
   for (size_t i = 0; i < x->count; i++) {
     const result *r = &x->at[i];
-    if (!same_cell(r, cell) || !bb_accuracy_admits(accuracy, r->kernel->alg)) continue;
-    if (!best || gain(r, best) > 1) {
-      *next = best;
-      best = r;
-    } else if (!*next || gain(r, *next) > 1) {
-      *next = r;
-    }
+    if (!competes(r, cell, accuracy) || r->kernel->alg == best->kernel->alg) continue;
+    if (!*next || gain(r, *next) > 1) *next = r;
   }
   return best;
 }
@@ -90,7 +99,7 @@ static const char *short_name(bb_alg alg) {
   return name[alg];
 }
 
-// Darker = more gained.
+// Darker = more gained; print_maps explains them.
 static char shade(double speedup) { return " .:+#"[(speedup >= 1.05) + (speedup >= 1.5) + (speedup >= 2.2) + (speedup >= 3)]; }
 
 static void print_cell(const crossover *x, const result *setting, int channels, int size, bb_accuracy accuracy, FILE *f) {
@@ -140,23 +149,72 @@ static void print_maps(void *context, FILE *f) {
       }
     }
   }
+  if (x->count) fputs("\nrate / direct's: . from 1.05x, : from 1.5x, + from 2.2x, # from 3x\n", f);
 }
 
 // ---- the table -------------------------------------------------------------------------------------------------------
 
-// The winner of every cell and class becomes a lesson on the bare convolution: a guess that estimates may take, which does not
-// keep anybody from measuring.
+// Has each algorithm that the class admits and that some kernel has for this convolution been timed? A filter, a failed check
+// or an interruption may have kept it away.
+static bool met_all(const crossover *x, const result *cell, bb_accuracy accuracy) {
+  for (int alg = BB_ALG_DIRECT; alg < BB_ALG_COUNT; alg++) {
+    bool met = !bb_accuracy_admits(accuracy, (bb_alg)alg);
+    for (size_t i = 0; i < x->count && !met; i++) met = same_cell(&x->at[i], cell) && (int)x->at[i].kernel->alg == alg;
+    if (met) continue;
+    const bb_plan_options po = {.isa = cell->isa, .alg = (bb_alg)alg, .threads = cell->threads, .cold = cell->cold};
+    bb_task task = {.problem = cell->task.problem};
+    const bb_kernel *kernel;
+    bb_config config;
+    bb_error error;
+    if (conv_choose(&task, &po, &kernel, &config, &error) != BB_OK || kernel) return false;
+  }
+  return true;
+}
+
+// Is it ahead of every other algorithm without doubt: both undisturbed, or their intervals apart?
+static bool clearly_ahead(const crossover *x, const result *best, bb_accuracy accuracy) {
+  for (size_t i = 0; i < x->count; i++) {
+    const result *r = &x->at[i];
+    if (!competes(r, best, accuracy) || r->kernel->alg == best->kernel->alg) continue;
+    if (!(best->steady && r->steady) && !(best->low > r->high)) return false;
+  }
+  return true;
+}
+
+// The winner of a cell and class becomes a lesson on the bare convolution: a guess that estimates may take, which does not keep
+// anybody from measuring.
 static exit_code teach(const crossover *x, const planning *how) {
   bb_status status = BB_OK;
+  size_t winners = 0, alone = 0, unchecked = 0, doubtful = 0;
+  bool cold = false;
   for (size_t i = 0; i < x->count && how->wisdom; i++) {
     const result *r = &x->at[i], *next;
+    cold |= r->cold;
     for (int a = 0; a < BB_ACCURACY_COUNT && status == BB_OK; a++) {
-      if (winner(x, r, (bb_accuracy)a, &next) != r) continue;
-      const bb_plan_options po = {.isa = r->isa, .accuracy = (bb_accuracy)a, .threads = r->threads, .cold = r->cold};
-      status = bb_wisdom_add(how->wisdom, &r->task, &po, BB_WISDOM_BARE, r->kernel, &r->config);
+      const bb_accuracy accuracy = (bb_accuracy)a;
+      if (winner(x, r, accuracy, &next) != r) continue;
+      winners++;
+      if (!met_all(x, r, accuracy)) {
+        alone++;
+      } else if (!isfinite(r->error)) {
+        unchecked++;
+      } else if (!clearly_ahead(x, r, accuracy)) {
+        doubtful++;
+      } else {
+        const bb_plan_options po = {.isa = r->isa, .accuracy = accuracy, .threads = r->threads, .cold = r->cold};
+        status = bb_wisdom_add(how->wisdom, &r->task, &po, BB_WISDOM_BARE, r->kernel, &r->config);
+      }
     }
   }
   if (status != BB_OK || x->lost) return fail(EXIT_SYSTEM, "out of memory for the table");
+  const size_t left_out = alone + unchecked + doubtful;
+  if (left_out)
+    warn(
+        "--wisdom: %zu of %zu winners were not written: %zu did not meet every algorithm, %zu were not checked, %zu were "
+        "disturbed and not clearly ahead",
+        left_out, winners, alone, unchecked, doubtful);
+  if (winners > left_out && !cold)
+    warn("--wisdom: lessons of hot weights only; networks plan with cold ones: --cache hot,cold");
   return x->count ? planning_save(how) : EXIT_OK;
 }
 
