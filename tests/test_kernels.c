@@ -41,6 +41,7 @@ typedef struct test_case {
   bool every_fill;
   bool tail;      // candidates take turns: of the tails suite, or many of a kind
   bool winograd;  // for kernels of that algorithm only
+  int p, q;       // 1 to 12: one of the residues of Winograd's tiles
   const bb_kernel *only;
 } test_case;
 
@@ -225,8 +226,10 @@ static void add_1x1(void) {
   }
 }
 
-// 12 is a multiple of every tile: all pairs of what may be left of a tile below and beside, with all paddings of two sides,
-// what is fused and where tensors lie taking turns. Then images of one, two and three segments of a row of tiles, and channels
+enum { RESIDUES = 12 };  // a multiple of every tile
+
+// All pairs of what may be left of a tile below and beside, with all paddings of two sides, what is fused and where tensors lie
+// taking turns. Then images of one, two and three segments of a row of tiles, and channels
 // around the blocks of lanes and around the 128 that are summed in one go.
 static void add_winograd(void) {
   static const char *const fused[] = {"",
@@ -243,16 +246,16 @@ static void add_winograd(void) {
   static const int channels[] = {15, 16, 17, 31, 33, 64, 127, 128, 129, 257};
   char text[200];
   int turn = 0;
-  for (int P = 1; P <= 12; P++) {
-    for (int Q = 1; Q <= 12; Q++, turn++) {
-      const int top = turn % 3, bottom = turn / 3 % 3, left = turn / 9 % 3, right = turn / 27 % 3;
+  for (int P = 1; P <= RESIDUES; P++) {
+    for (int Q = 1; Q <= RESIDUES; Q++, turn++) {
+      const int top = turn % 3, bottom = bb_min(turn / 3 % 3, P + 1 - top);
+      const int left = turn / 9 % 3, right = bb_min(turn / 27 % 3, Q + 1 - left);
       const int H = P + 2 - top - bottom, W = Q + 2 - left - right;
-      if (H < 1 || W < 1) continue;
       const bool grouped = turn % 5 == 4;
       snprintf(text, sizeof text, "g%dmb%dic%dih%diw%doc%doh%dow%dkh3kw3ph%dpw%d%s", grouped ? 3 : 1, turn % 4 == 3 ? 3 : 1,
                grouped ? 36 : 19, H, W, grouped ? 48 : 21, P, Q, top, left, fused[turn % (int)BB_COUNT(fused)]);
       const int where = turn % 7 <= SLICED ? turn % 7 : DENSE;
-      add((test_case){.task = parse(text), .tail = true, .winograd = true, .place = (place)where});
+      add((test_case){.task = parse(text), .tail = true, .winograd = true, .place = (place)where, .p = P, .q = Q});
     }
   }
   for (int i = 0; i < (int)BB_COUNT(wide); i++) {
@@ -583,6 +586,7 @@ typedef struct planned {
   const test_case *c;
   bb_isa isa;
   int x_block, y_block;
+  const bb_kernel *kernel;  // NULL: the plan chooses
 } planned;
 
 static bb_pool *pool_of(int threads) {
@@ -605,7 +609,7 @@ static void test_plan(void **state) {
   bb_exec *exec;
   bb_error error;
   // Made for two threads, it runs on any number.
-  const bb_plan_options options = {.isa = t->isa, .threads = 2};
+  const bb_plan_options options = {.isa = t->isa, .threads = 2, .kernel = t->kernel};
   if (bb_plan_create(task, &v->weights, &options, &plan, &error)) fail_msg("%s", error.text);
   assert_int_equal(bb_exec_create((const bb_plan *const[]){plan}, 1, 7, &exec), BB_OK);
   p.kernel = bb_plan_kernel(plan);
@@ -702,22 +706,39 @@ static void add_pair(size_t index, const bb_kernel *kernel, int x_block, int y_b
 
 static bool runs(const bb_kernel *kernel) { return bb_isa_runs(kernel->isa) && bb_isa_within(kernel->isa, bb_isa_best()); }
 
-// The Winograd kernels of an ISA, one body for three tiles in two modes, take turns on the tails suite, and on everything where
-// only a part of the cases is asked for.
-static bool its_turn(const bb_kernel *kernel, size_t k, size_t i, size_t shards) {
-  const bool every = cases.at[i].only || (shards == 1 && (!cases.at[i].tail || cases.at[i].winograd));
-  return every || kernel->alg == BB_ALG_DIRECT || (i / shards + k) % 3 == 0;
+static bool full;
+
+// One of `of` parts of whatever is listed, from 0.
+typedef struct share {
+  size_t index, of;
+} share;
+
+// Every part has every pair of residues of a kernel's tile: of the (RESIDUES / m)^2 cases of a pair one, or a share; all parts
+// together have all.
+static bool takes_residue(share mine, const test_case *c, const bb_kernel *kernel) {
+  const size_t m = kernel->alg == BB_ALG_WINO23 ? 2 : kernel->alg == BB_ALG_WINO43 ? 4 : 6, repeats = RESIDUES / m;
+  const size_t p = (size_t)c->p - 1, q = (size_t)c->q - 1, shares = mine.of < repeats * repeats ? mine.of : repeats * repeats;
+  return (p / m * repeats + q / m + p % m * m + q % m) % shares == mine.index % shares;
 }
 
-static void list_pairs(size_t shard, size_t shards) {
+// The Winograd kernels of an ISA, one body for three tiles in two modes, take turns on the tails suite, and on everything but
+// residues where only a part of the cases is asked for; with --full they do not.
+static bool takes(share mine, const bb_kernel *kernel, size_t k, size_t i) {
+  const test_case *c = &cases.at[i];
+  if (c->only && c->only != kernel) return false;
+  if (c->winograd && kernel->alg == BB_ALG_DIRECT) return false;
+  if (c->p) return takes_residue(mine, c, kernel);
+  if (i % mine.of != mine.index) return false;
+  const bool every = full || c->only || (mine.of == 1 && (!c->tail || c->winograd));
+  return every || kernel->alg == BB_ALG_DIRECT || (i / mine.of + k) % 3 == 0;
+}
+
+static void list_pairs(share mine) {
   static const int blocks[] = {1, 4, 8, 16};
-  for (size_t i = shard; i < cases.count; i += shards) {
+  for (size_t i = 0; i < cases.count; i++) {
     for (size_t k = 0; k < bb_kernel_count(); k++) {
       const bb_kernel *kernel = bb_kernel_at(k);
-      if (!runs(kernel) || kernel->op != cases.at[i].task.problem.op) continue;
-      if (cases.at[i].only && cases.at[i].only != kernel) continue;
-      if (cases.at[i].winograd && kernel->alg == BB_ALG_DIRECT) continue;
-      if (!its_turn(kernel, k, i, shards)) continue;
+      if (!runs(kernel) || kernel->op != cases.at[i].task.problem.op || !takes(mine, kernel, k, i)) continue;
       // A block of 0 means any.
       for (size_t x = 0; x < (kernel->x_block ? 1 : BB_COUNT(blocks)); x++) {
         for (size_t y = 0; y < (kernel->y_block ? 1 : BB_COUNT(blocks)); y++)
@@ -736,13 +757,38 @@ static void add_planned(const test_case *c, bb_isa isa, int x_block, int y_block
     bb_task_print(&c->task, problem, sizeof problem);
     snprintf(name, sizeof name, "plan_%s/%s%s%s%s@%dto%d", bb_isa_name(isa), problem, c->no_scale ? "@no_scale" : "",
              c->no_shift ? "@no_shift" : "", place_names[c->place], x_block, y_block);
-    if (wanted(name)) add_test(name, test_plan, &(planned){c, isa, x_block, y_block}, sizeof(planned));
+    if (wanted(name)) add_test(name, test_plan, &(planned){c, isa, x_block, y_block, NULL}, sizeof(planned));
   }
   unplace_task(&placed);
 }
 
-static void list_planned(size_t shard, size_t shards) {
-  for (size_t i = shard; i < cases.count; i += shards) {
+// Every Winograd kernel, whether it would be chosen or not, on problems that have tiles, segments and blocks of channels for
+// seven threads. Every part has all kernels.
+static void list_planned_winograd(share mine) {
+  static const char *const problems[] = {"mb1ic35ih26oc40kh3ph1+bias+add+relu",
+                                         "mb3ic20ih13oc70kh3ph1+pre_bn+pre_relu+bias+gap", "g2mb1ic280ih14oc36kh3ph1+bias+silu",
+                                         "mb1ic19ih9iw99oc17oh9ow99kh3kw3ph1pw1+second"};
+  static test_case kept[BB_COUNT(problems)];
+  const size_t shares = mine.of < BB_COUNT(problems) ? mine.of : BB_COUNT(problems);
+  for (size_t i = 0; i < BB_COUNT(problems); i++) {
+    kept[i] = (test_case){.task = parse(problems[i])};
+    for (size_t k = 0; k < bb_kernel_count(); k++) {
+      const bb_kernel *kernel = bb_kernel_at(k);
+      if (kernel->op != BB_OP_CONV || kernel->alg == BB_ALG_DIRECT || !runs(kernel) || (i + k) % shares != mine.index % shares)
+        continue;
+      placed_task placed;
+      place_task(&kept[i], kernel->x_block, kernel->y_block, &placed);
+      char name[400];
+      snprintf(name, sizeof name, "plan_of_%s/%s", kernel->name, problems[i]);
+      if (wanted(name) && bb_kernel_accepts(kernel, &placed.task))
+        add_test(name, test_plan, &(planned){&kept[i], kernel->isa, kernel->x_block, kernel->y_block, kernel}, sizeof(planned));
+      unplace_task(&placed);
+    }
+  }
+}
+
+static void list_planned(share mine) {
+  for (size_t i = mine.index; i < cases.count; i += mine.of) {
     if (cases.at[i].tail || cases.at[i].winograd || cases.at[i].only) continue;
     for (int isa = 0; isa < BB_ISA_COUNT; isa++) {
       if (!bb_isa_runs((bb_isa)isa) || !bb_isa_within((bb_isa)isa, bb_isa_best())) continue;
@@ -753,9 +799,9 @@ static void list_planned(size_t shard, size_t shards) {
   }
 }
 
-static void list_slices(size_t shard, size_t shards) {
+static void list_slices(share mine) {
   enum { SLICES = 60 };
-  for (size_t i = shard; i < SLICES; i += shards) {
+  for (size_t i = mine.index; i < SLICES; i += mine.of) {
     for (size_t k = 0; k < bb_kernel_count(); k++) {
       const bb_kernel *kernel = bb_kernel_at(k);
       if (!runs(kernel) || kernel->op != BB_OP_CONV) continue;
@@ -772,7 +818,8 @@ static const char usage[] =
     "  --full          all of the tails suite, not a selection of 3,000; ten times the drawn cases [if BB_TEST_FULL is set]\n"
     "  --filter REGEX  only tests whose name, <kernel>/<problem>, matches (POSIX extended)\n"
     "  --seed N        of data and selection [BB_SEED, or 1]\n"
-    "  --part I/N      the I-th of N parts of the cases, each with all kernels [BB_TEST_PART, or 1/1]\n"
+    "  --part I/N      the I-th of N parts of the cases; in each all kernels and all residues of their tiles [BB_TEST_PART, or "
+    "1/1]\n"
     "  --list          names only\n";
 
 int main(int argc, char **argv) {
@@ -783,7 +830,7 @@ int main(int argc, char **argv) {
                                           {"list", no_argument, NULL, 'l'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-  bool full = false, list = false;
+  bool list = false;
   size_t shard = 1, shards = 1;
   seed = bb_test_seed();
   full = getenv("BB_TEST_FULL") != NULL;
@@ -828,9 +875,11 @@ int main(int argc, char **argv) {
   add_winograd();
   add_tails(seed);
   add_mixed(seed, full ? 20000 : 2000);
-  list_pairs(shard - 1, shards);
-  list_planned(shard - 1, shards);
-  if (full) list_slices(shard - 1, shards);
+  const share mine = {shard - 1, shards};
+  list_pairs(mine);
+  list_planned(mine);
+  list_planned_winograd(mine);
+  if (full) list_slices(mine);
   if (list) {
     for (size_t i = 0; i < tests.count; i++) puts(tests.at[i].name);
     return 0;
