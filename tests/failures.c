@@ -76,6 +76,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
 }
 
 void fail_allocation(long n) { allocations_until_failure = n; }
+void fail_thread(long n) { threads_until_failure = n; }
 long allocation_count(void) { return allocations; }
 long live_blocks(void) { return live; }
 

@@ -15,8 +15,9 @@ typedef bb_status operation(void *context, bb_error *error);
 // status must be BB_NO_MEMORY or BB_NO_THREAD, no block may stay behind, and with says_why *error must hold a sentence.
 void fail_everywhere(const char *what, operation *run, void *context, bool says_why);
 
-// Lets the n-th allocation from now fail, once; < 0 = none.
+// Lets the n-th allocation, the n-th thread from now fail, once; < 0 = none.
 void fail_allocation(long n);
+void fail_thread(long n);
 // Calls so far; blocks that are not freed.
 long allocation_count(void);
 long live_blocks(void);

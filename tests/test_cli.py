@@ -34,9 +34,9 @@ CONTEXT = ["algorithm", "accuracy", "plan", "schema_version", "version", "commit
            "load_avg", "os", "libc", "seed", "data", "denormal_mode", "peaks", "date", "complete"]
 
 
-def run(*args, env=None, timeout=300, **more):
+def run(*args, env=None, timeout=300, program=None, **more):
     environment = dict(os.environ, **(env or {}))
-    return subprocess.run([PROGRAM, *args], capture_output=True, text=True, timeout=timeout, env=environment, **more)
+    return subprocess.run([program or PROGRAM, *args], capture_output=True, text=True, timeout=timeout, env=environment, **more)
 
 
 class Cli(unittest.TestCase):
@@ -460,15 +460,43 @@ class Conv(Cli):
         def limit(threads):
             resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
             if os.getuid() == 0:  # for whom the limit does not hold
+                os.setgid(65534)
                 os.setuid(65534)
         try:
-            result = run("conv", SMALL, "--threads", "8", preexec_fn=lambda: limit(1))
-        except PermissionError:
-            self.skipTest("the limit does not hold for root, and nobody else may run the program")
-        self.assertEqual(result.returncode, 5, result.stderr)
+            # The search for leaks needs a thread of its own.
+            self.refused("conv", SMALL, "--threads", "8", status=5, says="thread", preexec_fn=lambda: limit(1),
+                         env={"ASAN_OPTIONS": "detect_leaks=0"})
+        except (PermissionError, BlockingIOError) as e:
+            self.skipTest(f"nobody cannot start the program here: {e}")
         peer, = json.loads(self.ok("list", "peers", "--format", "json"))
         if peer["available"] and not SANITIZED:  # enough for ours, not for OpenMP's too
             self.refused("conv", SMALL, "--threads", "2", "--peer", "onednn", *QUICK, preexec_fn=lambda: limit(2), status=5)
+
+
+class Failures(Cli):
+    def test_every_place(self):
+        """The n-th allocation of the program's own fails, then its n-th thread: one sentence, and what is written is whole."""
+        program = os.path.join(os.path.dirname(PROGRAM), "tests", "backbench_failing")
+        with tempfile.TemporaryDirectory() as d:
+            npy(f"{d}/x.npy", (1, 3, 32, 32))
+            for step, args in [(1, ["machine"]),
+                               (6, ["conv", SMALL, "--threads", "2", "--min-time", "0", "--out", f"{d}/x.json"]),
+                               (40, ["run", "ghostnet_100", "--input", f"{d}/x.npy", "--threads", "2"])]:
+                self.ok(*args, program=program, env={"BB_FAIL_COUNT": f"{d}/count"})
+                count = int(read(f"{d}/count"))
+                places = [("BB_FAIL_MEMORY", n) for n in range(0, count, 1 if FULL else 3 * step if SANITIZED else step)]
+                refused = 0
+                for kind, n in [*places, ("BB_FAIL_THREAD", 0)]:
+                    result = run(*args, program=program, env={kind: str(n)})
+                    what = f"{args}, {kind}={n}: {result.stderr}"
+                    if result.returncode == 0:
+                        continue  # it can do without
+                    refused += 1
+                    self.assertEqual(result.returncode, 5, what)
+                    self.assertRegex(result.stderr, r"\Abackbench: [^\n]{10,}\n\Z", what)
+                    if os.path.exists(f"{d}/x.json"):
+                        json.loads(read(f"{d}/x.json"))
+                self.assertGreater(refused, 0.9 * len(places), args)
 
 
 class Verify(Cli):
