@@ -77,7 +77,10 @@ void catch_signals(void) {
 }
 
 bool interrupted(void) { return stop; }
-void stop_at_once(bool yes) { at_once = yes; }
+void stop_at_once(bool yes) {
+  at_once = yes;
+  if (yes && stop) _exit(EXIT_INTERRUPTED);  // it came just before
+}
 
 // 0: none.
 static void set_alarm(double ns) {
