@@ -189,15 +189,14 @@ static bool set_plan(options *o, const char *value, bb_error *error) {
   return i >= 0;
 }
 
-// A file to read, or to write over. Others than regular ones are refused: their size is asked for. What is missing is told
-// by who opens it.
+// A file to read. Others than regular ones are refused: their size is asked for. What is missing is told by who opens it.
 static bool set_file(const char **file, const char *value, bb_error *error) {
   struct stat info;
   *file = value;
   return stat(value, &info) || S_ISREG(info.st_mode) || bad(error, value, "a regular file");
 }
 
-static bool set_wisdom(options *o, const char *value, bb_error *error) { return set_file(&o->wisdom, value, error); }
+static bool set_wisdom(options *o, const char *value, bb_error *error) { return (void)error, (o->wisdom = value) != NULL; }
 
 static bool set_threads(options *o, const char *value, bb_error *error) {
   return args_int_list(value, 1, 1024, &o->threads, error);

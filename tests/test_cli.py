@@ -199,7 +199,7 @@ class Usage(Cli):
             self.refused("conv", "--batch", d)
             os.mkfifo(f"{d}/fifo")
             self.refused("conv", SMALL, "--wisdom", f"{d}/fifo", says="regular")
-            for flag in ["--input", "--image", "--weights", "--wisdom"]:
+            for flag in ["--input", "--image", "--weights"]:
                 self.refused("run", "resnet50", flag, f"{d}/fifo", says="regular")
             with open(f"{d}/batch", "w") as f:
                 f.write(f"# comment\n\n{SMALL}\nnonsense\n")
@@ -489,7 +489,7 @@ class Failures(Cli):
                 for kind, n in [*places, ("BB_FAIL_THREAD", 0)]:
                     result = run(*args, program=program, env={kind: str(n)})
                     what = f"{args}, {kind}={n}: {result.stderr}"
-                    if result.returncode == 0:
+                    if result.returncode == 0 and (kind == "BB_FAIL_MEMORY" or args == ["machine"]):
                         continue  # it can do without
                     refused += 1
                     self.assertEqual(result.returncode, 5, what)
@@ -512,9 +512,6 @@ class Verify(Cli):
         self.assertIn("<- chosen", self.ok("explain", SMALL, "--isa", "generic", *QUICK))
         result = json.loads(self.ok("explain", SMALL, "--format", "json", "--impl", "_(direct|wino.3)_", *QUICK))
         self.table(self.ok("explain", SMALL, "--format", "csv", "--impl", "direct_.*generic", *QUICK))
-        named = json.loads(self.ok("explain", SMALL, "--format", "json", "--impl", "direct_.*generic", *QUICK))
-        self.assertEqual([named["chosen"]], [k["kernel"] for k in named["kernels"] if k["chosen"]])
-        self.assertRegex(named["chosen"], "direct_.*generic")
         chosen, = [k for k in result["kernels"] if k["chosen"]]
         self.assertEqual(chosen["kernel"], result["chosen"])
         self.assertGreaterEqual(result["behind_hot"], 1)

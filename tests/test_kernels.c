@@ -229,8 +229,8 @@ static void add_1x1(void) {
 enum { RESIDUES = 12 };  // a multiple of every tile
 
 // All pairs of what may be left of a tile below and beside, with all paddings of two sides, what is fused and where tensors lie
-// taking turns. Then images of one, two and three segments of a row of tiles, and channels
-// around the blocks of lanes and around the 128 that are summed in one go.
+// taking turns. Then images of one, two and three segments of a row of tiles, and channels around the blocks of lanes and
+// around the 128 that are summed in one go.
 static void add_winograd(void) {
   static const char *const fused[] = {"",
                                       "+bias+relu",
