@@ -13,7 +13,7 @@
 // same in all its batches: after some batches everything is allocated anew. The regret is the median of the batch-wise ratios
 // of rates to the best of them, with its 95 % interval; 1 if the choice is the best, or equal to it in kernel and config.
 //
-// On a virtual machine the host may move processors closer to or farther from each other between the choice and the verdict,
+// On a virtual machine the host may move processors closer to or farther from each other during the choice or the verdict,
 // and which candidate is the best on two threads depends on that: such a row is done again.
 
 #include <cjson/cJSON.h>
@@ -51,8 +51,13 @@ typedef struct verdict {
   bool cold;
   entrant chosen, best;
   double ns, ratio, low, high;
-  double transfer_ns[2];  // before the choice and after the verdict
+  double transfer_ns[2];  // the least and the most that were seen; NaN with one thread
 } verdict;
+
+static void seen(double range[2], const double transfer_ns[2]) {
+  range[0] = fmin(range[0], fmin(transfer_ns[0], transfer_ns[1]));
+  range[1] = fmax(range[1], fmax(transfer_ns[0], transfer_ns[1]));
+}
 
 typedef struct study {
   const options *o;
@@ -72,6 +77,7 @@ typedef struct message {
   exit_code code;
   bb_status status;
   entrant chosen;
+  double transfer_ns[2];  // before and after
   bb_error error;
 } message;
 
@@ -81,7 +87,9 @@ static message measure(const study *s, bb_task task, bb_plan_options po) {
   m.code = team_create(s->o, po.threads, &t);
   if (m.code != EXIT_OK) return m;
   po.pool = t.pool;
+  m.transfer_ns[0] = team_transfer(&t);
   m.status = conv_choose(&task, &po, &m.chosen.kernel, &m.chosen.config, &m.error);
+  m.transfer_ns[1] = team_transfer(&t);
   team_destroy(&t);
   return m;
 }
@@ -153,7 +161,7 @@ typedef struct contest {
 } contest;
 
 // The contest in one place more, which is made from the first entrant to the last or, every other time, the other way round.
-static bb_status hold(const study *s, const verdict *v, const bb_ref_data *data, int place, contest *c, bb_error *error) {
+static bb_status hold(const study *s, verdict *v, const bb_ref_data *data, int place, contest *c, bb_error *error) {
   conv_work w[BB_ALG_COUNT] = {{0}};
   double tries[BB_ALG_COUNT];
   bb_status status = BB_OK;
@@ -181,6 +189,7 @@ static bb_status hold(const study *s, const verdict *v, const bb_ref_data *data,
     const sampler sm = {.team = &s->team, .probe = bb_probe_get(c->isa), .min_time = s->o->min_time / LEAST_PLACES};
     samples more[BB_ALG_COUNT];
     status = sampler_run(&sm, subjects, (size_t)n, more);
+    seen(v->transfer_ns, more[0].transfer_ns);
     for (int k = 0; k < n; k++) {
       if (status == BB_OK) status = samples_append(&c->out[who[k]], &more[k]);
       samples_free(&more[k]);
@@ -247,8 +256,11 @@ static void print_verdict(const verdict *v) {
   report_time(v->ns, time);
   printf("%-36s %11s  %.3f [%.3f, %.3f]  %s%s%s", v->name, time, v->ratio, v->low, v->high, chosen, *best ? "  best: " : "",
          best);
-  if (v->threads > 1) printf("  transfer %.2f ns", v->transfer_ns[1]);
-  puts(team_moved(v->transfer_ns) ? ", another one before" : "");
+  if (team_moved(v->transfer_ns))
+    printf("  transfer %.2f to %.2f ns", v->transfer_ns[0], v->transfer_ns[1]);
+  else if (v->threads > 1)
+    printf("  transfer %.2f ns", v->transfer_ns[1]);
+  puts("");
   fflush(stdout);
 }
 
@@ -261,13 +273,14 @@ static exit_code judge_once(study *s, const conv_case *c, bb_isa isa, verdict *v
   int count = 0;
   exit_code code = team_create(o, v->threads, &s->team);
   if (code != EXIT_OK) return code;
-  v->transfer_ns[0] = team_transfer(&s->team);
+  v->transfer_ns[0] = v->transfer_ns[1] = team_transfer(&s->team);
   if (po.mode == BB_PLAN_MEASURE) {
     team_destroy(&s->team);
     const message m = measure_apart(s, &task, po);
     if (m.code != EXIT_OK) return m.code;
     if (m.status != BB_OK) return fail_status(m.status, &m.error);
     list[0] = m.chosen;
+    seen(v->transfer_ns, m.transfer_ns);
     po.mode = BB_PLAN_ESTIMATE;
     if ((code = team_create(o, v->threads, &s->team)) != EXIT_OK) return code;
   }
@@ -278,7 +291,8 @@ static exit_code judge_once(study *s, const conv_case *c, bb_isa isa, verdict *v
   *applies = count > 0;
   v->chosen = list[0];
   if (status == BB_OK && count) status = decide(s, &task, isa, list, count, v, &error);
-  v->transfer_ns[1] = team_transfer(&s->team);
+  const double last = team_transfer(&s->team);
+  seen(v->transfer_ns, (const double[]){last, last});
   team_destroy(&s->team);
   return status == BB_OK ? EXIT_OK : fail_status(status, &error);
 }

@@ -160,9 +160,10 @@ static void why_estimated(explanation *e, double ghz) {
              second->name, next / least);
 }
 
-// Of the kernels that --impl names the one with the least estimate, where the planner would take another.
+// Of the kernels that --impl names, whatever the accuracy, the one with the least estimate.
 static void choose_named(explanation *e) {
   const bb_kernel *planned = e->chosen;
+  const bb_config config = e->config;
   double least = INFINITY;
   e->chosen = NULL;
   for (size_t i = 0; i < bb_kernel_count(); i++) {
@@ -181,6 +182,7 @@ static void choose_named(explanation *e) {
       e->config = all[c].config;
     }
   }
+  if (e->chosen == planned && !memcmp(&e->config, &config, sizeof config)) return;
   snprintf(e->why, sizeof e->why, "the least predicted time of those that --impl names; the planner takes %s",
            planned ? planned->name : "none");
 }
@@ -194,7 +196,8 @@ static exit_code choose(explanation *e, const team *t, double ghz) {
   bb_plan_options po = plan_options(e);
   bb_error error = {{0}};
   e->task = e->c.task;
-  bb_status status = conv_choose(&e->task, &po, &e->chosen, &e->config, &error);  // by estimate
+  bool estimated = true;
+  bb_status status = conv_choose(&e->task, &po, &e->chosen, &e->config, &error);
   if (status == BB_OK && e->chosen) {
     po.mode = how.mode;
     po.wisdom = how.wisdom;
@@ -206,6 +209,7 @@ static exit_code choose(explanation *e, const team *t, double ghz) {
     status = bb_plan_choose(&e->task, &po, &e->chosen, &e->config, &error);
     const bool known = (task || bare) && status == BB_OK && !strcmp(lesson.kernel, e->chosen->name) &&
                        !memcmp(&lesson.config, &e->config, sizeof e->config);
+    estimated = !known && how.mode == BB_PLAN_ESTIMATE;
     if (status == BB_OK && known)
       snprintf(e->why, sizeof e->why, "%.200s says that it was the fastest %s", o->wisdom,
                task ? "on this task" : "on this convolution with nothing fused to it");
@@ -215,7 +219,7 @@ static exit_code choose(explanation *e, const team *t, double ghz) {
     else if (status == BB_OK)
       why_estimated(e, ghz);
   }
-  if (status == BB_OK && o->impl && !(e->chosen && named(o, e->chosen))) choose_named(e);
+  if (status == BB_OK && o->impl && (estimated || !e->chosen || !named(o, e->chosen))) choose_named(e);
   if (status != BB_OK) code = fail_status(status, &error);
   if (code == EXIT_OK) code = planning_save(&how);
   planning_close(&how);

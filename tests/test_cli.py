@@ -526,11 +526,13 @@ class Verify(Cli):
         self.assertEqual([k["algorithm"] for k in strict["kernels"] if k["chosen"]], ["direct"])
 
     def test_explain_named(self):
-        for name in ["wino63", "direct_nchw_generic"]:  # whatever the accuracy and the planner say
-            result = json.loads(self.ok("explain", SMALL, "--format", "json", "--impl", name, *QUICK))
+        large = "mb1ic64ih24oc64oh24kh3ph1"  # for F(6,3)
+        for problem, name in [(SMALL, "wino63"), (SMALL, "direct_nchw_generic"), (large, "wino")]:  # whatever the accuracy and the planner say
+            result = json.loads(self.ok("explain", problem, "--format", "json", "--impl", name, *QUICK))
             chosen, = [k for k in result["kernels"] if k["chosen"]]
             self.assertEqual(chosen["kernel"], result["chosen"])
             self.assertIn(name.split("_")[0], chosen["algorithm"])
+            self.assertEqual(chosen["predicted_ns"], min(k["predicted_ns"] for k in result["kernels"] if k["accepts"]))
             for k in result["kernels"]:
                 self.assertTrue(name in k["kernel"] or not k["accepts"], k)
                 self.assertEqual("hot_ns" in k, k["accepts"])
