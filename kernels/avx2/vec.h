@@ -26,6 +26,9 @@ BB_INLINE vi first_lanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n)
 
 BB_INLINE vf vload(const float *p) { return _mm256_loadu_ps(p); }
 BB_INLINE void vstore(float *p, vf x) { _mm256_storeu_ps(p, x); }
+enum { QUIET = 0 };  // see avx512
+BB_INLINE vf vload_quiet(const float *p) { return vload(p); }
+BB_INLINE void vstore_quiet(float *p, vf x) { vstore(p, x); }
 // The first n lanes, 0 <= n <= 4; the others are zero.
 BB_INLINE __m128 load_n4(const float *p, int n) {
   if (n <= 0) return _mm_setzero_ps();

@@ -16,6 +16,9 @@ BB_INLINE int fma_per_cycle(const bb_machine *m) { return (void)m, 2; }
 
 BB_INLINE vf vload(const float *p) { return *p; }
 BB_INLINE void vstore(float *p, vf x) { *p = x; }
+enum { QUIET = 0 };  // see avx512
+BB_INLINE vf vload_quiet(const float *p) { return vload(p); }
+BB_INLINE void vstore_quiet(float *p, vf x) { vstore(p, x); }
 BB_INLINE vf vbcast(const float *p) { return *p; }
 BB_INLINE vf vheld(vf x) { return x; }
 BB_INLINE vf vset1(float x) { return x; }

@@ -24,6 +24,9 @@ BB_INLINE int fma_per_cycle(const bb_machine *m) { return (void)m, 2; }
 
 BB_INLINE vf vload(const float *p) { return vld1q_f32(p); }
 BB_INLINE void vstore(float *p, vf x) { vst1q_f32(p, x); }
+enum { QUIET = 0 };  // see avx512
+BB_INLINE vf vload_quiet(const float *p) { return vload(p); }
+BB_INLINE void vstore_quiet(float *p, vf x) { vstore(p, x); }
 // The first n lanes (0 <= n <= VL); the others read as zero, are not written and not touched.
 BB_INLINE vf vload_n(const float *p, int n) {
   float t[4] = {0};

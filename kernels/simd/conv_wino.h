@@ -501,13 +501,16 @@ BB_INLINE vf finish_one(const bool clamps, const bool adds, const finisher *f, v
 }
 
 // A^T m A of a tile: m x m outputs.
-BB_INLINE void output_tile(const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M]) {
+BB_INLINE void output_tile(const bool quiet, const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M]) {
   vf half[WINO_M][ALPHA];
   BB_UNROLL
   for (int j = 0; j < ALPHA; j++) {
     vf v[ALPHA], r[WINO_M];
     BB_UNROLL
-    for (int i = 0; i < ALPHA; i++) v[i] = vheld(vload(m + (i * ALPHA + j) * m_freq));
+    for (int i = 0; i < ALPHA; i++) {
+      const float *at = m + (i * ALPHA + j) * m_freq;
+      v[i] = vheld(quiet ? vload_quiet(at) : vload(at));
+    }
     wino_output(WINO_M, v, r);
     BB_UNROLL
     for (int i = 0; i < WINO_M; i++) half[i][j] = r[i];
@@ -517,17 +520,23 @@ BB_INLINE void output_tile(const float *m, ptrdiff_t m_freq, vf y[WINO_M][WINO_M
 }
 
 // Tiles of a segment that has `rows` x `cols` pixels.
-BB_INLINE void output_tiles(const bool clamps, const bool adds, const finisher *f, const float *m, ptrdiff_t m_freq, float *y,
-                            const float *x2, int tiles, int rows, int cols) {
+BB_INLINE void output_tiles(const bool quiet, const bool clamps, const bool adds, const finisher *f, const float *m,
+                            ptrdiff_t m_freq, float *y, const float *x2, int tiles, int rows, int cols) {
   for (int tile = 0; tile < tiles; tile++, m += VL, y += WINO_M * VL) {
     vf v[WINO_M][WINO_M];
-    output_tile(m, m_freq, v);
+    output_tile(quiet, m, m_freq, v);
     if (rows == WINO_M && (tile + 1) * WINO_M <= cols) {
       BB_UNROLL
       for (int i = 0; i < WINO_M; i++) {
         BB_UNROLL
-        for (int j = 0; j < WINO_M; j++)
-          vstore(y + i * f->y_row + j * VL, finish_one(clamps, adds, f, v[i][j], adds ? x2 + i * f->x2_row + j * VL : NULL));
+        for (int j = 0; j < WINO_M; j++) {
+          const vf out = finish_one(clamps, adds, f, v[i][j], adds ? x2 + i * f->x2_row + j * VL : NULL);
+          float *const to = y + i * f->y_row + j * VL;
+          if (quiet)
+            vstore_quiet(to, out);
+          else
+            vstore(to, out);
+        }
       }
     } else {
       __attribute__((aligned(BB_ALIGN))) float edge[WINO_M][WINO_M * VL];
@@ -547,9 +556,22 @@ BB_INLINE void output_tiles(const bool clamps, const bool adds, const finisher *
   }
 }
 
-// Outputs of a segment and block k of y. m: frequency 0 of its first tile; sums: scratch for raw sums, NULL if they go to y.
+BB_INLINE void output_any(const bool quiet, const finisher *f, bool clamps, const float *m, ptrdiff_t m_freq, float *y,
+                          const float *x2, int tiles, int rows, int cols) {
+  if (x2 && clamps)
+    output_tiles(quiet, true, true, f, m, m_freq, y, x2, tiles, rows, cols);
+  else if (x2)
+    output_tiles(quiet, false, true, f, m, m_freq, y, x2, tiles, rows, cols);
+  else if (clamps)
+    output_tiles(quiet, true, false, f, m, m_freq, y, NULL, tiles, rows, cols);
+  else
+    output_tiles(quiet, false, false, f, m, m_freq, y, NULL, tiles, rows, cols);
+}
+
+// Outputs of a segment and block k of y. m: frequency 0 of its first tile; sums: scratch for raw sums, NULL if they go to y;
+// quiet: nothing is to be prefetched.
 static void output_segment(const bb_args *a, const packed *vectors, const grid *g, const segment *s, int k, const float *m,
-                           ptrdiff_t m_freq, float *sums) {
+                           ptrdiff_t m_freq, float *sums, bool quiet) {
   const bb_task *t = a->task;
   const bb_epilogue *e = &t->epilogue;
   const int p0 = s->row * WINO_M, q0 = s->col * WINO_M;
@@ -562,17 +584,13 @@ static void output_segment(const bb_args *a, const packed *vectors, const grid *
                       .y_row = sums ? SEGMENT * WINO_M * VL : t->y.h_stride,
                       .x2_row = t->x2.h_stride};
   float *to = sums ? sums : y;
-  if (e->residual == BB_RESIDUAL_BEFORE_ACT) {
-    const float *x2 = a->io.x2 + s->n * t->x2.n_stride + k * t->x2.c_stride + p0 * t->x2.h_stride + q0 * VL;
-    if (clamps)
-      output_tiles(true, true, &f, m, m_freq, to, x2, s->tiles, rows, cols);
-    else
-      output_tiles(false, true, &f, m, m_freq, to, x2, s->tiles, rows, cols);
-  } else if (clamps) {
-    output_tiles(true, false, &f, m, m_freq, to, NULL, s->tiles, rows, cols);
-  } else {
-    output_tiles(false, false, &f, m, m_freq, to, NULL, s->tiles, rows, cols);
-  }
+  const float *x2 = e->residual == BB_RESIDUAL_BEFORE_ACT
+                        ? a->io.x2 + s->n * t->x2.n_stride + k * t->x2.c_stride + p0 * t->x2.h_stride + q0 * VL
+                        : NULL;
+  if (QUIET && quiet)
+    output_any(true, &f, clamps, m, m_freq, to, x2, s->tiles, rows, cols);
+  else
+    output_any(false, &f, clamps, m, m_freq, to, x2, s->tiles, rows, cols);
   if (clamp) return;
   for (int i = 0; i < rows; i++) {
     const int p = p0 + i;
@@ -637,6 +655,9 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
   float *v = (float *)(void *)(a->per_thread + BB_ALIGN), *m = v + fused_v_floats(t, all.tiles);
   float *sums = sums_bytes(t) ? m + FREQS * frequency_stride(NR_MAX, all.tiles) : NULL;
   if (!a->kept) has->block = -1;
+  // What is small is in L2: prefetching finds nothing for this thread, but lines of y that another is writing (28x28x128 on two
+  // cores without a common L3: outputs 16 of 150 us, quiet 8 of 137). What is large gains by it.
+  const bool quiet = a->config->ahead <= 1;
 
   for (size_t item = first; item < last; item++) {
     const int kc = (int)(item % (size_t)all.kchunks), at = (int)(item / (size_t)all.kchunks);
@@ -682,8 +703,8 @@ static void fused_run(const bb_args *a, size_t first, size_t last) {
       for (int j = 0; j < k->nr; j++) {
         for (int i = s0; i < s1; i++) {
           const segment s = segment_at(&g, i);
-          output_segment(a, &pk.vectors, &g, &s, k->k0 + j, m + j * v_block + (tiles_before(&g, i) - before) * VL, m_freq,
-                         sums);
+          output_segment(a, &pk.vectors, &g, &s, k->k0 + j, m + j * v_block + (tiles_before(&g, i) - before) * VL, m_freq, sums,
+                         quiet);
         }
       }
     }
@@ -769,7 +790,7 @@ static void staged_output(const bb_args *a, size_t first, size_t last) {
     const int i = (int)(item % (size_t)w.g.segments), k = (int)(item / (size_t)w.g.segments);
     const segment s = segment_at(&w.g, i);
     const float *m = shared_at(a, w.m) + ((ptrdiff_t)k * w.g.tiles + tiles_before(&w.g, i)) * VL;
-    output_segment(a, &pk.vectors, &w.g, &s, k, m, w.m_freq, sums);
+    output_segment(a, &pk.vectors, &w.g, &s, k, m, w.m_freq, sums, false);
   }
 }
 
