@@ -87,6 +87,8 @@ static void sysconf_caches(void) {
 #endif
 }
 
+enum vendor { OTHER, AMD, INTEL };
+
 #if defined(__x86_64__)
 
 // Deterministic cache parameters: Intel SDM vol. 2A, CPUID leaf 4; AMD APM vol. 3, leaf 8000_001D, of the same form.
@@ -103,9 +105,13 @@ static void cpu_caches(void) {
 }
 
 // CPUID leaf 1: family and model with their extensions. Hypervisors often give a whole line of processors one brand string.
-static void cpu_model(bool *amd, unsigned *family, unsigned *model) {
+static void cpu_model(enum vendor *vendor, unsigned *family, unsigned *model) {
   unsigned a, b = 0, c = 0, d = 0;
-  *amd = __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && d == signature_AMD_edx && c == signature_AMD_ecx;
+  *vendor = OTHER;
+  if (__get_cpuid(0, &a, &b, &c, &d)) {
+    if (b == signature_AMD_ebx && d == signature_AMD_edx && c == signature_AMD_ecx) *vendor = AMD;
+    if (b == signature_INTEL_ebx && d == signature_INTEL_edx && c == signature_INTEL_ecx) *vendor = INTEL;
+  }
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
   *family = a >> 8 & 15, *model = a >> 4 & 15;
   if (*family == 15 || *family == 6) *model += (a >> 16 & 15) << 4;
@@ -124,7 +130,7 @@ static void cpu_name(char name[static 49]) {
 #else
 
 static void cpu_caches(void) {}
-static void cpu_model(bool *amd, unsigned *family, unsigned *model) { (void)amd, (void)family, (void)model; }
+static void cpu_model(enum vendor *vendor, unsigned *family, unsigned *model) { (void)vendor, (void)family, (void)model; }
 
 #if defined(__aarch64__) && defined(__linux__)
 
@@ -175,17 +181,22 @@ static uint64_t fma_ticks(bb_isa isa) {
 
 // All cores start two 256-bit FMAs per cycle. Where they start two of 512 bits as well, as many of either take the same time,
 // else the wide ones take twice as long: identification does not tell these apart as surely as a microsecond of each. The least
-// of a few, interleaved: an interrupt meets one of them; a core that has to wake the upper halves of its units does so in the
-// first.
+// of a few, interleaved: an interrupt meets one of them. Intel's cores run wide ones at a fraction of their rate until power is
+// granted to them, which is said to take up to 500 us (Emerald Rapids: 2.4 times as long for 290 us): it takes more than that
+// to say one.
 static int find_fma512(void) {
+  enum { LEAST = 16 };
+  static const double granted = 2e-3;
   if (!bb_isa_runs(BB_ISA_AVX512) || !bb_probe_get(BB_ISA_AVX512) || !bb_probe_get(BB_ISA_AVX2)) return 1;
   uint64_t wide = UINT64_MAX, narrow = UINT64_MAX;
-  for (int i = 0; i < 16; i++) {
+  const double end = bb_seconds() + granted;
+  for (int i = 0; i < LEAST || bb_seconds() < end; i++) {
     const uint64_t w = fma_ticks(BB_ISA_AVX512), n = fma_ticks(BB_ISA_AVX2);
     wide = w < wide ? w : wide;
     narrow = n < narrow ? n : narrow;
+    if (i + 1 >= LEAST && 2 * wide < 3 * narrow) return 2;
   }
-  return 2 * wide < 3 * narrow ? 2 : 1;
+  return 1;
 }
 
 // ---- once ----------------------------------------------------------------------------------------------------------------
@@ -198,9 +209,9 @@ static void find_machine(void) {
   char name[49];
   cpu_name(name);
   squeeze_blanks(name[0] ? name : "unknown CPU", machine.cpu, sizeof machine.cpu);
-  bool amd = false;
+  enum vendor vendor = OTHER;
   unsigned family = 0, model = 0;
-  cpu_model(&amd, &family, &model);
+  cpu_model(&vendor, &family, &model);
   const size_t length = strlen(machine.cpu);
   if (family) snprintf(machine.cpu + length, sizeof machine.cpu - length, ", family %u model %u", family, model);
   machine.fma512 = find_fma512();
@@ -216,7 +227,7 @@ static void find_machine(void) {
   // 10 on Zen 4 where two cores share L3, 90 where they do not; hypervisors move them from one to the other. Zen 5: 4, or 15 to
   // 24 (Winograd's staged 14x14x192 takes 93 or 133 us, its fused 96): between the two, so that a plan is bad in neither.
   machine.transfer_cycles = 40;
-  if (amd && family >= 26) {  // Zen 5 and newer
+  if (vendor == AMD && family >= 26) {  // Zen 5 and newer
     machine.blends_apart = true;
     machine.l3_bytes_per_cycle = 26;
     machine.dram_bytes_per_cycle = 9;

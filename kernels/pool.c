@@ -130,14 +130,8 @@ static int current_cpu(void) {
 #endif
 }
 
-static uint64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static double ticks_per_ns(const bb_pool *pool) {
-  const uint64_t ticks = bb_ticks() - pool->ticks0, ns = now_ns() - pool->ns0;
+  const uint64_t ticks = bb_ticks() - pool->ticks0, ns = bb_now_ns() - pool->ns0;
   return ns ? (double)ticks / (double)ns : 1;
 }
 
@@ -484,8 +478,8 @@ bb_status bb_pool_create(const bb_pool_options *options, bb_pool **out, bb_error
 
   // 100 us of both clocks tell one from the other to better than a percent.
   pool->ticks0 = bb_ticks();
-  pool->ns0 = now_ns();
-  while (now_ns() - pool->ns0 < 100000) relax();
+  pool->ns0 = bb_now_ns();
+  while (bb_now_ns() - pool->ns0 < 100000) relax();
   const double ticks_per_us = 1000 * ticks_per_ns(pool);
   pool->spin_ticks = options->spin_us < 0 ? UINT64_MAX : (uint64_t)(ticks_per_us * (double)options->spin_us);
   // A time slice is 1.5 ms or more (Linux, CFS, 2 processors). Who asked for no system call gets most of that.
