@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/common.h"
+#include "../kernels/memory.h"
+
 // Above this many multiplications the check looks at so many outputs, every edge and corner among them.
 static const double sample_above = 0.5e9;
 enum { SAMPLES = 4000 };
@@ -95,11 +98,10 @@ bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const b
     return BB_NO_MEMORY;
   }
   w->plan[w->plans++] = first;
-  bb_plan_options same = *po;
-  same.kernel = bb_plan_kernel(first);
-  same.config = bb_plan_config(first);
+  const size_t each = bb_align_up(bb_plan_packed_bytes(first), BB_ALIGN);
+  if (copies > 1 && !(w->memory = bb_alloc((copies - 1) * each))) status = BB_NO_MEMORY;
   while (w->plans < copies && status == BB_OK) {
-    status = bb_plan_create(task, &w->verify->weights, &same, &w->plan[w->plans], error);
+    status = bb_plan_copy(first, w->memory + (w->plans - 1) * (each / sizeof(float)), &w->plan[w->plans]);
     w->plans += status == BB_OK;
   }
   if (status == BB_OK) status = bb_exec_create((const bb_plan *const *)w->plan, 1, po->threads, &w->exec);
@@ -117,6 +119,7 @@ double conv_work_bytes(const bb_task *task, const bb_kernel *kernel, const bb_co
 void conv_work_destroy(conv_work *w) {
   for (size_t i = 0; i < w->plans; i++) bb_plan_destroy(w->plan[i]);
   free(w->plan);
+  free(w->memory);
   bb_exec_destroy(w->exec);
   bb_verify_destroy(w->verify);
   memset(w, 0, sizeof *w);

@@ -13,6 +13,7 @@ typedef struct conv_work {
   bb_verify *verify;
   bb_plan **plan;  // copies of one plan, so many that their weights together are in no cache; one if hot
   size_t plans, next;
+  float *memory;  // of the weights of all but the first, close together: plans' own would be huge pages each
   bb_exec *exec;
   bb_pool *pool;
 } conv_work;

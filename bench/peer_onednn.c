@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../kernels/common.h"
 #include "../kernels/memory.h"
 
 #if __has_include(<oneapi/dnnl/dnnl.h>)
@@ -109,6 +110,7 @@ static const char *version(void) { return dnnl.version; }
 typedef struct tensor {
   dnnl_memory_t memory;
   void *data;
+  bool lent;  // data is someone else's
 } tensor;
 
 struct peer_conv {
@@ -117,6 +119,7 @@ struct peer_conv {
   dnnl_primitive_t primitive;
   tensor x, b, y;
   tensor *w;
+  char *weights;  // of all w, close together: each in huge pages of its own would take many times as much
   size_t copies, next, packed;
   dnnl_dims_t y_dims;
   const char *implementation;
@@ -153,15 +156,15 @@ static bool reorder(const dnnl_memory_desc_t *from_md, dnnl_memory_t from, const
   return done;
 }
 
-// In memory like ours: huge pages where the system grants them.
+// In memory that it has been lent, or of its own like ours: huge pages where the system grants them.
 static bool tensor_create(const dnnl_memory_desc_t *desc, tensor *out) {
-  out->data = bb_alloc(dnnl.dnnl_memory_desc_get_size(desc));
+  if (!out->lent) out->data = bb_alloc(dnnl.dnnl_memory_desc_get_size(desc));
   return out->data && ok(dnnl.dnnl_memory_create(&out->memory, desc, dnnl.engine, out->data));
 }
 
 static void tensor_destroy(tensor *t) {
   if (t->memory) dnnl.dnnl_memory_destroy(t->memory);
-  free(t->data);
+  if (!t->lent) free(t->data);
 }
 
 // A tensor in its layout, filled from ours.
@@ -190,6 +193,7 @@ static void destroy(peer_conv *c) {
   if (c->primitive) dnnl.dnnl_primitive_destroy(c->primitive);
   if (c->desc) dnnl.dnnl_primitive_desc_destroy(c->desc);
   free(c->w);
+  free(c->weights);
   free(c);
 }
 
@@ -248,9 +252,12 @@ static bool make(const bb_task *t, const bb_ref_data *data, bool cold, peer_conv
   const size_t last = bb_machine_get()->l3 ? bb_machine_get()->l3 : (size_t)32 << 20;
   size_t copies = cold ? 2 * last / (c->packed + 1) + 2 : 1;
   if (copies > MOST) copies = MOST;
+  const size_t each = bb_align_up(c->packed, BB_ALIGN);
   c->w = calloc(copies, sizeof *c->w);
   c->copies = c->w ? copies : 0;
-  bool done = c->w && import(data->x, 4, x, dnnl_nchw, to_x, &c->x) && tensor_create(to_y, &c->y);
+  c->weights = bb_alloc(copies * each);
+  for (size_t i = 0; c->weights && i < c->copies; i++) c->w[i] = (tensor){.data = c->weights + i * each, .lent = true};
+  bool done = c->w && c->weights && import(data->x, 4, x, dnnl_nchw, to_x, &c->x) && tensor_create(to_y, &c->y);
   if (t->epilogue.bias) done = done && import(data->b, 1, b, dnnl_x, &bd, &c->b);
   for (size_t i = 0; done && i < copies; i++)
     done = import(data->w, groups ? 5 : 4, w, groups ? dnnl_goihw : dnnl_oihw, to_w, &c->w[i]);

@@ -189,6 +189,8 @@ const float *bb_plan_packed(const bb_plan *plan);
 // Moves the packed weights to `memory`, BB_ALIGN aligned and bb_plan_packed_bytes large, which must outlive the plan: for who
 // wants those of many plans in one piece. Not while the plan runs.
 void bb_plan_move(bb_plan *plan, float *memory);
+// Another plan of the same task, kernel and config, whose packed weights lie in such memory. BB_NO_MEMORY.
+bb_status bb_plan_copy(const bb_plan *plan, float *memory, bb_plan **copy);
 bb_workspace bb_plan_workspace(const bb_plan *plan, int threads);
 
 // The kernel and config that bb_plan_create takes under these options, without weights: measuring makes some up.

@@ -203,17 +203,13 @@ static bb_status make_plan(const bb_task *task, const bb_weights *weights, const
   return BB_OK;
 }
 
+// With memory of its own.
 static bb_status copy_plan(const bb_plan *plan, bb_plan **out, bb_error *error) {
-  *out = malloc(sizeof **out);
-  float *packed = *out ? bb_alloc(plan->packed_bytes) : NULL;
-  if (!packed) {
-    free(*out);
-    *out = NULL;
+  float *packed = bb_alloc(plan->packed_bytes);
+  if (!packed || bb_plan_copy(plan, packed, out) != BB_OK) {
+    free(packed);
     return bb_fail(error, BB_NO_MEMORY, "out of memory for a copy of the packed weights of %s", plan->kernel->name);
   }
-  memcpy(packed, plan->packed, plan->packed_bytes);
-  **out = *plan;
-  (*out)->packed = packed;
   (*out)->moved = false;
   return BB_OK;
 }
@@ -273,12 +269,6 @@ typedef struct ground {
   char *pages;  // for forget_pages; NULL: none
 } ground;
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // Weights that have not been used for long are in no TLB either, and walks of page tables take a good part of their time. A
 // read of each of so many pages pushes all others out of any TLB; the pages are never written, so that all of them are the
 // system's one page of zeros and take the place of no other line in the caches.
@@ -308,11 +298,11 @@ typedef struct forgetting {
 static void forget_pages(void *context, size_t first, size_t last, int thread) {
   const forgetting *f = context;
   (void)thread;
-  const double end = now() + 10e-6 * (double)(last - first);
+  const double end = bb_seconds() + 10e-6 * (double)(last - first);
   if (f->pages) touch_pages(f->pages, (size_t)PAGES * PAGE);
   touch_pages(f->keep->memory, f->keep->bytes);
   touch_pages(f->keep->exec, bb_exec_bytes(f->keep->exec));
-  while (now() < end) {
+  while (bb_seconds() < end) {
   }
 }
 
@@ -469,17 +459,17 @@ static double time_batch(runner *r, const ground *g, int round, const bb_plan_op
     const bb_plan *plan = r->plan[r->next++ % r->copies];
     const int before = r->least >= long_call ? 0 : plan->packed_bytes > heavy_bytes ? HEAVY_CALLS : 1;
     for (int i = 0; i < before; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
-    const double start = now();
+    const double start = bb_seconds();
     for (int i = 0; i < r->calls; i++) bb_plan_run(plan, a->exec, options->pool, &a->io);
-    seconds = now() - start;
+    seconds = bb_seconds() - start;
   }
   for (int i = r->least < long_call ? -1 : 0; i < r->calls && options->cold; i++) {
     const bb_plan *plan = r->plan[r->next++ % r->copies], *next = r->plan[r->next % r->copies];
     bb_evict(next->packed, next->packed_bytes);
     if (i >= 0) bb_pool_run(options->pool, options->threads > 1 ? 4 * (size_t)options->threads : 1, forget_pages, &forget);
-    const double start = now();
+    const double start = bb_seconds();
     bb_plan_run(plan, a->exec, options->pool, &a->io);
-    seconds += i >= 0 ? now() - start : 0;
+    seconds += i >= 0 ? bb_seconds() - start : 0;
   }
   return seconds / r->calls;
 }
@@ -523,7 +513,7 @@ static void cut(runner *list, int count, double limit) {
 // is far behind even at its best; then those leave whose ratio to the leader, round by round, is not near with 95 % confidence
 // (order statistics around the median, as bench/stats.h has them). Ends when the others are near or out, or time is up.
 static bb_status race(runner *list, int count, const ground *g, const bb_plan_options *options, int *winner, bb_error *error) {
-  const double start = now();
+  const double start = bb_seconds();
   int rounds = 0, leader = 0;
   size_t cut_so_far = 0;
   for (int i = 0; i < count; i++) {  // warm up
@@ -538,7 +528,7 @@ static bb_status race(runner *list, int count, const ground *g, const bb_plan_op
       list[i].least = fmin(list[i].least, seconds);
     }
     rounds++;
-    const double spent = now() - start;
+    const double spent = bb_seconds() - start;
     if (cut_so_far < BB_COUNT(cuts) && rounds >= cuts[cut_so_far].rounds && spent >= cuts[cut_so_far].seconds) {
       cut(list, count, cuts[cut_so_far++].limit);
       const bb_status status = cut_so_far == SPREAD_AFTER ? spread(list, count, options->cold, error) : BB_OK;
@@ -648,6 +638,17 @@ void bb_plan_move(bb_plan *plan, float *memory) {
   if (!plan->moved) free(plan->packed);
   plan->packed = memory;
   plan->moved = true;
+}
+
+bb_status bb_plan_copy(const bb_plan *plan, float *memory, bb_plan **copy) {
+  *copy = malloc(sizeof **copy);
+  if (!*copy) return BB_NO_MEMORY;
+  **copy = *plan;
+  if (!plan->packed) return BB_OK;
+  memcpy(memory, plan->packed, plan->packed_bytes);
+  (*copy)->packed = memory;
+  (*copy)->moved = true;
+  return BB_OK;
 }
 
 const bb_task *bb_plan_task(const bb_plan *plan) { return &plan->task; }

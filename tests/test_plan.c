@@ -16,6 +16,7 @@
 
 #include "kernels/bb.h"
 #include "kernels/common.h"
+#include "kernels/memory.h"
 #include "kernels/wisdom.h"
 
 static bb_task conv_task(const char *text, int x_block, int y_block) {
@@ -494,9 +495,15 @@ static void a_portable_convolution_comes_out_right(void **state) {
   assert_int_equal(
       bb_plan_create(&task, &(bb_weights){.w = w, .b = &b}, &(bb_plan_options){.isa = BB_ISA_GENERIC}, &plan, NULL), BB_OK);
   memset(w, 0, sizeof w);  // the plan has its own copy
+  float *memory = bb_alloc(bb_plan_packed_bytes(plan));
+  bb_plan *copy;
+  assert_non_null(memory);
+  assert_int_equal(bb_plan_copy(plan, memory, &copy), BB_OK);
+  assert_ptr_equal(bb_plan_packed(copy), memory);
+  bb_plan_destroy(plan);  // and so has a copy of it
   bb_exec *exec;
-  assert_int_equal(bb_exec_create((const bb_plan *const[]){plan}, 1, 1, &exec), BB_OK);
-  bb_plan_run(plan, exec, NULL, &(bb_io){.x = x, .y = y});
+  assert_int_equal(bb_exec_create((const bb_plan *const[]){copy}, 1, 1, &exec), BB_OK);
+  bb_plan_run(copy, exec, NULL, &(bb_io){.x = x, .y = y});
   for (int p = 0; p < 3; p++)
     for (int q = 0; q < 3; q++) {
       float sum = b;
@@ -509,7 +516,8 @@ static void a_portable_convolution_comes_out_right(void **state) {
       assert_true(y[p * 3 + q] == fmaxf(sum, 0));
     }
   bb_exec_destroy(exec);
-  bb_plan_destroy(plan);
+  bb_plan_destroy(copy);
+  free(memory);
 }
 
 // ---- measuring -----------------------------------------------------------------------------------------------------
