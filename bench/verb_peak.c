@@ -123,7 +123,8 @@ exit_code peak_bandwidth(const team *t, bb_isa isa, cJSON *rows) {
   if (!memory) return fail(EXIT_SYSTEM, "out of memory for %zu bytes of streams", dram);
   if (m->l1d) add_bandwidth(t, isa, "L1", m->l1d / 2 * threads, memory, rows);
   if (m->l2) add_bandwidth(t, isa, "L2", m->l2 / 2 * threads, memory, rows);
-  if (m->l3) add_bandwidth(t, isa, "L3", m->l3 / 2, memory, rows);
+  // Not half of an L3 that all cores of a large package share, of which we have a part: 16 L2 are far beyond any.
+  if (m->l3) add_bandwidth(t, isa, "L3", m->l2 && m->l3 > 32 * m->l2 ? 16 * m->l2 : m->l3 / 2, memory, rows);
   add_bandwidth(t, isa, "DRAM", dram, memory, rows);
   free(memory);
   return EXIT_OK;
