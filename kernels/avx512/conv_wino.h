@@ -15,8 +15,7 @@ enum { NR_MAX = 4, MR_MAX = 14 };
 BB_INLINE int wide_tiles(const bb_machine *m) { return fma_per_cycle(m) == 1 ? 7 : 6; }
 // Blocks of a k group, best first.
 static const int nr_order[] = {4, 3, 2};
-// Fitted on Zen 4, with the input transform that it had then, and on Zen 5; other cores with two FMAs per cycle are not
-// measured.
+// Fitted on Zen 4, with the input transform that it had then, on Zen 5, and on Emerald Rapids.
 static const wino_costs one_fma = {
     .input = {80, 230, 520},
     .output = {47, 140, 366},
@@ -33,7 +32,21 @@ static const wino_costs two_fmas = {
     .staged = 3,
     .stream = 0.3,
 };
-BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) { return fma_per_cycle(m) == 1 ? &one_fma : &two_fmas; }
+static const wino_costs mesh = {
+    .input = {70, 200, 480},
+    .output = {50, 130, 400},
+    .sum = 1,
+    .line = 0.25,
+    .panel = 0.5,
+    .load = 0,
+    .l2 = 0.35,
+    .evicted = 0.65,
+    .staged = 2.5,
+    .stream = 0.45,
+};
+BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) {
+  return fma_per_cycle(m) == 1 ? &one_fma : far_l3(m) ? &mesh : &two_fmas;
+}
 
 // clang-format off
 #define TILES(t) \

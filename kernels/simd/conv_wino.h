@@ -830,13 +830,19 @@ BB_INLINE size_t fused_bytes(const bb_task *t, const bb_config *config) {
   return ((pixels + outputs) * VL + FREQS * wino_layout(t, config).one) * sizeof(float);
 }
 
+// What may come and go without being fetched ahead.
+BB_INLINE size_t near_bytes(const bb_machine *machine) {
+  if (far_l3(machine)) return (machine->l2 ? machine->l2 : (size_t)512 << 10) / 2;
+  return (machine->l3 ? machine->l3 : (size_t)8 << 20) / 8;
+}
+
 // Blocks of 6 to 56 tiles, as long as V is not much more than L2, for each width of k groups; one more for each thread to have
 // blocks of its own.
 static int fused_configs(const bb_task *t, const bb_machine *machine, int threads, bb_config *out, int max) {
   const grid g = grid_of(t);
   const int yb = t->y.map->blocks, per_tile = FREQS * t->x.map->blocks * VL * (int)sizeof(float);
   const int fit = (int)((machine->l2 ? machine->l2 : 512 * 1024) * 9 / 8) / per_tile;
-  const bool large = fused_bytes(t, &(bb_config){.k = 1}) > (machine->l3 ? machine->l3 : (size_t)8 << 20) / 8;
+  const bool large = fused_bytes(t, &(bb_config){.k = 1}) > near_bytes(machine);
   const int ahead = large ? 2 : machine->cold ? 1 : 0;
   const int q = wide_tiles(machine);
   int n = 0;
@@ -889,18 +895,9 @@ static double multiply_cycles(const bb_task *t, const bb_machine *machine, const
     const double sums = bb_max(1, bb_ceil_div((k.b1 - k.b0) * VL, SUM_CHANNELS));
     const double run = taps * (fmax(fmax(fma, loads), FMA_LATENCY) + costs->load * loads) +
                        sums * (TILE_CYCLES + costs->sum * mr * k.nr) + costs->line * mr * taps / LINE;
-    cycles += fmax(run, late * (double)(k.size * sizeof(float))) + (runs - 1) * run;
+    cycles += fmax(run, late * (double)(k.size * sizeof(float))) + (runs - 1) * run + costs->panel * (double)k.size / LINE;
   }
   return FREQS * blocks * cycles;
-}
-
-// Bytes per cycle of what is read again and again, `bytes` in all: less and less of it stays in L3.
-BB_INLINE double stream_rate(const bb_machine *machine, double bytes, int threads) {
-  const double l3 = machine->l3 ? (double)machine->l3 : 8e6;
-  const double alone = machine->l3_bytes_per_cycle > 0 ? machine->l3_bytes_per_cycle : 16;
-  const double from_l3 = threads > 1 && machine->l3_share > 0 ? alone * machine->l3_share : alone;
-  const double from_dram = machine->dram_bytes_per_cycle > 0 ? machine->dram_bytes_per_cycle : 6;
-  return from_dram + (from_l3 - from_dram) * fmax(0, 1 - bytes / (1.5 * l3));
 }
 
 // What largest_share() asks: output blocks x segments of an item.
@@ -935,7 +932,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * VL / LINE * (threads - 1) / threads;
     products = multiply_cycles(t, machine, config, g.tiles, 1, 0);
     const double all = g.tiles * (xb + yb) * per_tile;
-    const double over = all - 2 * l2 * threads;
+    const double over = all - (far_l3(machine) ? 0.5 : 2) * l2 * threads;
     if (over > 0) lost += costs->staged * over / stream_rate(machine, all, threads);
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));
@@ -966,8 +963,11 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
   const double apart = stops ? once : 0, behind = stream - apart;
   // Activations that do not stay: read, fetched to be written, written; two thirds of it during the products, if fetched ahead.
   const double pixels = (double)t->x.N * t->x.H * t->x.W * xb, outputs = (double)t->y.N * t->y.H * t->y.W * yb;
-  if ((pixels + outputs) * vector > l3 / 4)
-    lost += (config->ahead > 1 ? 0.35 : 1) * (pixels + 2 * outputs) * vector / (1.25 * dram);
+  const double activations = (pixels + outputs) * vector, leaves = (pixels + 2 * outputs) * vector;
+  if (activations > l3 / 4)
+    lost += (config->ahead > 1 ? 0.35 : 1) * leaves / (1.25 * dram);
+  else if (far_l3(machine) && activations > l2 / 2)
+    lost += (config->ahead > 1 ? 0.2 : 1) * leaves / stream_rate(machine, activations, threads);
 
   const double transforms = g.tiles * (xb * inputs * costs->input[WINO_M / 2 - 1] + yb * costs->output[WINO_M / 2 - 1]);
   const double both = apart + fmax(products * share, behind) + costs->stream * fmin(products * share, behind);

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#include "../common.h"
+#include "cost.h"
 #include "../winograd.h"
 
 // v0 = d0 - d2 ; v1,2 = d2 +- d1 ; v3 = d3 - d1
@@ -140,9 +140,11 @@ typedef struct wino_costs {
   double input[3], output[3];  // transform of a tile and block of channels, V and M in L2; F(2,3), F(4,3), F(6,3)
   double sum;                  // a vector of sums on its way to memory, beside FMAs
   double line;                 // a line of V on its way from L2
+  double panel;                // a line of weights, once for each block of tiles
   double load;                 // of a vector or broadcast, beside FMAs that hide most of it
   double l2, evicted;          // part of L2 that V and M may fill; of what is beyond, the part that comes from L3 again
-  double staged;               // how often what V and M of all tiles exceed two L2 of each thread by crosses to L3 and back
+  double staged;               // how often what V and M of all tiles exceed two L2 of each thread by (a far L3: half of one)
+                               // crosses to L3 and back
   double stream;               // of the shorter of products and the stream of weights: what the longer does not hide
 } wino_costs;
 
