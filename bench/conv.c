@@ -204,9 +204,10 @@ static exit_code check_ours(conv_work *w, row *r) {
   r->err_bound = conv_bound(w->plan[0]);
   bb_verify_reset(w->verify);
   bb_plan_run(w->plan[0], w->exec, w->pool, &w->verify->io);
-  const bool ok = bb_verify_check(w->verify, bb_plan_kernel(w->plan[0])->alg, r->err_bound, &result);
+  const bb_status status = bb_verify_check(w->verify, bb_plan_kernel(w->plan[0])->alg, r->err_bound, &result);
+  if (status != BB_OK) return fail(EXIT_SYSTEM, "out of memory for the check of %s", r->problem);
   take_result(r, &result.ref);
-  if (!ok) row_fail(r, "wrong result: %s", result.text);
+  if (!result.ok) row_fail(r, "wrong result: %s", result.text);
   return EXIT_OK;
 }
 

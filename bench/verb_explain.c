@@ -229,21 +229,22 @@ static exit_code choose(explanation *e, const team *t, double ghz) {
 
 // ---- how fast --------------------------------------------------------------------------------------------------------
 
-static exit_code verify(const candidate *c, conv_work *w, row *r) {
+static bb_status verify(const candidate *c, conv_work *w, row *r) {
   bb_verify_result result;
   bb_verify_reset(w->verify);
   bb_plan_run(w->plan[0], w->exec, w->pool, &w->verify->io);
   r->checked = true;
   r->err_bound = conv_bound(w->plan[0]);
-  const bool ok = bb_verify_check(w->verify, c->kernel->alg, r->err_bound, &result);
+  const bb_status status = bb_verify_check(w->verify, c->kernel->alg, r->err_bound, &result);
+  if (status != BB_OK) return status;
   r->err_l2 = result.ref.err_l2;
   r->err_max_rms = result.ref.err_max_rms;
-  if (!ok) row_fail(r, "wrong result: %s", result.text);
+  if (!result.ok) row_fail(r, "wrong result: %s", result.text);
   r->flops_valid = bb_conv_flops_valid(&c->task.problem.conv);
   r->flops_executed = conv_executed(w->plan[0]);
   r->packed_bytes = (double)bb_plan_packed_bytes(w->plan[0]);
   r->workspace_bytes = (double)bb_exec_bytes(w->exec);
-  return EXIT_OK;
+  return BB_OK;
 }
 
 // Times, rates and errors of candidates, batch by batch in turn.
@@ -263,9 +264,9 @@ static exit_code time_together(explanation *e, const team *t, candidate *const *
     status = conv_work_create(&c->task, data, &po, cold, t->pool, &w[n], &error);
     if (status != BB_OK) break;
     r[n] = &list[i]->result[cold];
-    verify(c, &w[n], r[n]);
+    status = verify(c, &w[n], r[n]);
     s[n] = (subject){.run = conv_work_run, .context = &w[n]};
-    if (r[n]->state == ROW_PENDING)
+    if (status == BB_OK && r[n]->state == ROW_PENDING)
       n++;
     else
       conv_work_destroy(&w[n]);

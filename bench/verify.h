@@ -7,7 +7,7 @@
 //   bb_plan_create(&task, &v->weights, ...);           parameters in logical order
 //   bb_verify_reset(v);                                before each run that is to be checked
 //   bb_plan_run(plan, exec, pool, &v->io);
-//   ok = bb_verify_check(v, alg, bound, &result);
+//   bb_verify_check(v, alg, bound, &result);           result.ok
 
 #ifndef BB_VERIFY_H
 #define BB_VERIFY_H
@@ -61,8 +61,8 @@ void bb_verify_destroy(bb_verify *verify);
 void bb_verify_reset(bb_verify *verify);
 
 // Values of y, y2 and gap against the reference, +0 in empty lanes, poison untouched elsewhere. alg: of the kernel that made
-// them. bound as in bb_ref_compare.
-bool bb_verify_check(bb_verify *verify, bb_alg alg, double bound, bb_verify_result *result);
+// them. bound as in bb_ref_compare. BB_NO_MEMORY: not judged.
+bb_status bb_verify_check(bb_verify *verify, bb_alg alg, double bound, bb_verify_result *result);
 
 // The matrices of an algorithm as the reference takes them, in *to; NULL = it has none.
 const bb_ref_wino *bb_verify_wino(bb_alg alg, bb_ref_wino *to);

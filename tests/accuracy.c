@@ -98,7 +98,7 @@ static bool of_kernel(const bb_ref_data *d, bb_alg alg, error *e, double *claim)
   bb_verify_reset(v);
   bb_plan_run(plan, exec, NULL, &v->io);
   bb_verify_result result;
-  bb_verify_check(v, alg, 0, &result);
+  if (bb_verify_check(v, alg, 0, &result)) die("out of memory");
   *e = (error){result.ref.err_l2, result.ref.err_max_rms};
   *claim = bb_claimed_bound(bb_plan_kernel(plan), &task, bb_plan_config(plan));
   bb_exec_destroy(exec);

@@ -509,8 +509,8 @@ static void run(const pair *p, const bb_task *task, bb_verify *v, const bb_confi
 
 static void check(const pair *p, const bb_task *task, bb_verify *v, const bb_config *config, bb_fill fill, int threads) {
   bb_verify_result result;
-  if (!bb_verify_check(v, p->kernel->alg, bb_claimed_bound(p->kernel, task, config), &result))
-    report(p, task, config, fill, threads, result.text);
+  assert_int_equal(bb_verify_check(v, p->kernel->alg, bb_claimed_bound(p->kernel, task, config), &result), BB_OK);
+  if (!result.ok) report(p, task, config, fill, threads, result.text);
 }
 
 static void test_fill(const pair *p, const bb_task *task, const bb_config *config, bb_fill fill, int threads, bb_flush flush) {
