@@ -41,7 +41,7 @@ static const wino_costs mesh = {
     .load = 0,
     .l2 = 0.35,
     .evicted = 0.65,
-    .staged = 2.5,
+    .staged = 0.5,
     .stream = 0.45,
 };
 BB_INLINE const wino_costs *wino_costs_of(const bb_machine *m) {

@@ -932,7 +932,7 @@ static double wino_cycles(const bb_task *t, const bb_machine *machine, const bb_
     lost += machine->transfer_cycles * g.tiles * (xb + yb) * FREQS * VL / LINE * (threads - 1) / threads;
     products = multiply_cycles(t, machine, config, g.tiles, 1, 0);
     const double all = g.tiles * (xb + yb) * per_tile;
-    const double over = all - (far_l3(machine) ? 0.5 : 2) * l2 * threads;
+    const double over = all - (far_l3(machine) ? 0 : 2 * l2 * threads);
     if (over > 0) lost += costs->staged * over / stream_rate(machine, all, threads);
   } else {
     const fused_items f = fused_items_of(t, config, kgroup_count(t, config));

@@ -16,7 +16,7 @@ BB_INLINE bool far_l3(const bb_machine *m) { return m->l3_bytes_per_cycle > 0 &&
 // Bytes per cycle of what is read again and again, `bytes` in all: less and less of it stays in L3. A mesh's is that of all
 // cores of a package: others leave us a part.
 BB_INLINE double stream_rate(const bb_machine *m, double bytes, int threads) {
-  const double all = m->l3 ? (double)m->l3 : 8e6, l3 = far_l3(m) ? fmin(all, 32e6) : all;
+  const double all = m->l3 ? (double)m->l3 : 8e6, l3 = far_l3(m) ? fmin(all, 64e6) : all;
   const double alone = m->l3_bytes_per_cycle > 0 ? m->l3_bytes_per_cycle : 16;
   const double from_l3 = threads > 1 && m->l3_share > 0 ? alone * m->l3_share : alone;
   const double from_dram = m->dram_bytes_per_cycle > 0 ? m->dram_bytes_per_cycle : 6;

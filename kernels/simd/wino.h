@@ -143,7 +143,7 @@ typedef struct wino_costs {
   double panel;                // a line of weights, once for each block of tiles
   double load;                 // of a vector or broadcast, beside FMAs that hide most of it
   double l2, evicted;          // part of L2 that V and M may fill; of what is beyond, the part that comes from L3 again
-  double staged;               // how often what V and M of all tiles exceed two L2 of each thread by (a far L3: half of one)
+  double staged;               // how often what V and M of all tiles exceed two L2 of each thread by (a far L3: all of it)
                                // crosses to L3 and back
   double stream;               // of the shorter of products and the stream of weights: what the longer does not hide
 } wino_costs;
