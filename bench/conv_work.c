@@ -72,15 +72,12 @@ bb_status conv_choose(bb_task *task, const bb_plan_options *po, const bb_kernel 
   return bb_plan_choose(task, po, kernel, config, error);
 }
 
-static size_t copies_for(size_t packed) {
+size_t conv_copies(size_t packed) {
   // Twice the last level in all; tiny weights: enough copies that each is long gone from the inner levels.
   enum { MOST = 16384 };
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  const size_t last = (size_t)8 << 20;  // nothing is measured, and each byte takes several: some CPUs have 300 MiB of L3
-#else
   const bb_machine *m = bb_machine_get();
-  const size_t last = m->l3 ? m->l3 : m->l2 ? m->l2 : (size_t)32 << 20;
-#endif
+  const size_t found = m->l3 ? m->l3 : m->l2 ? m->l2 : (size_t)32 << 20;
+  const size_t last = BB_SANITIZED ? (size_t)8 << 20 : found;  // nothing is measured, and some CPUs have 300 MiB of L3
   const size_t n = 2 * last / (packed ? packed : 1) + 2;
   return n < MOST ? n : MOST;
 }
@@ -94,7 +91,7 @@ bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const b
   bb_plan *first = NULL;
   if (status == BB_OK) status = bb_plan_create(task, &w->verify->weights, po, &first, error);
   if (status != BB_OK) return conv_work_destroy(w), status;
-  const size_t copies = cold ? copies_for(bb_plan_packed_bytes(first)) : 1;
+  const size_t copies = cold ? conv_copies(bb_plan_packed_bytes(first)) : 1;
   w->plan = calloc(copies, sizeof *w->plan);
   if (!w->plan) {
     bb_plan_destroy(first);
@@ -116,7 +113,7 @@ bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const b
 double conv_work_bytes(const bb_task *task, const bb_kernel *kernel, const bb_config *config, bool cold) {
   const size_t packed = kernel->packed_bytes ? kernel->packed_bytes(task, config) : 0;
   const bb_workspace w = kernel->workspace ? kernel->workspace(task, config, 1) : (bb_workspace){0};
-  return (double)packed * (double)(cold ? copies_for(packed) : 1) + (double)w.shared + (double)w.per_thread +
+  return (double)packed * (double)(cold ? conv_copies(packed) : 1) + (double)w.shared + (double)w.per_thread +
          4.0 * (double)(bb_view_size(&task->x) + bb_view_size(&task->y));
 }
 

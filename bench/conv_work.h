@@ -27,6 +27,9 @@ bb_status conv_data(const options *o, const bb_task *task, bool check, bb_ref_da
 // accepts.
 bb_status conv_choose(bb_task *task, const bb_plan_options *po, const bb_kernel **kernel, bb_config *config, bb_error *error);
 
+// How many copies of packed weights, used in turn, are in no cache together.
+size_t conv_copies(size_t packed);
+
 // The task's views are set. cold: as many plans as it takes.
 bb_status conv_work_create(const bb_task *task, const bb_ref_data *data, const bb_plan_options *po, bool cold, bb_pool *pool,
                            conv_work *w, bb_error *error);

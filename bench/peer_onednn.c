@@ -12,6 +12,7 @@
 
 #include "../kernels/common.h"
 #include "../kernels/memory.h"
+#include "conv_work.h"
 
 #if __has_include(<oneapi/dnnl/dnnl.h>)
 #include <oneapi/dnnl/dnnl.h>
@@ -63,7 +64,7 @@ static struct {
   char why[160], version[64];
 } dnnl;
 
-static const char *load(const int *cpu, int cpus) {
+static const char *load_library(const int *cpu, int cpus) {
   char list[4096] = "", threads[16];
   for (int i = 0; i < cpus; i++) {
     const size_t n = strlen(list);
@@ -98,7 +99,7 @@ static const char *load(const int *cpu, int cpus) {
 
 static const char *missing(const int *cpu, int cpus) {
   if (!dnnl.tried) {
-    const char *why = load(cpu, cpus);
+    const char *why = load_library(cpu, cpus);
     snprintf(dnnl.why, sizeof dnnl.why, "%s", why ? why : "");
     dnnl.tried = true;
   }
@@ -248,10 +249,7 @@ static bool make(const bb_task *t, const bb_ref_data *data, bool cold, peer_conv
   const dnnl_memory_desc_t *to_w = dnnl.dnnl_primitive_desc_query_md(c->desc, dnnl_query_weights_md, 0);
   const dnnl_memory_desc_t *to_y = dnnl.dnnl_primitive_desc_query_md(c->desc, dnnl_query_dst_md, 0);
   c->packed = dnnl.dnnl_memory_desc_get_size(to_w);
-  enum { MOST = 16384 };
-  const size_t last = bb_machine_get()->l3 ? bb_machine_get()->l3 : (size_t)32 << 20;
-  size_t copies = cold ? 2 * last / (c->packed + 1) + 2 : 1;
-  if (copies > MOST) copies = MOST;
+  const size_t copies = cold ? conv_copies(c->packed) : 1;
   const size_t each = bb_align_up(c->packed, BB_ALIGN);
   c->w = calloc(copies, sizeof *c->w);
   c->copies = c->w ? copies : 0;

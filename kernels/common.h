@@ -16,6 +16,12 @@
 #else
 #define BB_UNROLL _Pragma("GCC unroll 32")
 #endif
+// Sanitizers check every access and keep several bytes for each: what is only there for speed is left out.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define BB_SANITIZED 1
+#else
+#define BB_SANITIZED 0
+#endif
 #define BB_COUNT(array) (sizeof(array) / sizeof *(array))
 
 // p in a general register of its own: gcc would make a register of each p + constant that a loop uses, has not enough of them,

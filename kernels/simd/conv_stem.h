@@ -22,7 +22,7 @@ enum {
   STEM_ROWS = VL == 8,              // rows of a filter are unrolled: two FMAs of 256 bits leave room for little else
 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if BB_SANITIZED
 #define UNROLL_ROW
 #else
 #define UNROLL_ROW BB_UNROLL
